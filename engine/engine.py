@@ -1,0 +1,158 @@
+"""Engine: a loaded checkpoint on a device, and the sessions that run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..kernels.dispatch import choose_ops
+from .cache import KVCache
+from .checkpoint import Checkpoint, Progress, load_decoder
+from .config import DTYPES, ModelConfig
+from .decoder import Decoder
+from .errors import LonghandError
+from .hub import resolve
+from .session import Session
+from .store import restore_session
+from .tokenizer import ControlIds, Tokenizer
+
+QUANTIZE_ABOVE = 1_000_000_000  # parameters; "auto" keeps smaller models as they are stored
+
+
+class Engine:
+    """Loads once, then is read only; any number of sessions may share it."""
+
+    def __init__(
+        self, decoder: Decoder, tokenizer: Tokenizer, device: torch.device, dtype: torch.dtype, kv_dtype: torch.dtype,
+        max_context: int, quantization: str | None, fingerprint: str, name: str,
+    ):  # fmt: skip
+        """Prefer `from_pretrained`. `fingerprint` tells the weights apart, `name` is for people."""
+        self.decoder, self.tokenizer, self.device = decoder, tokenizer, device
+        self.dtype, self.kv_dtype, self.max_context = dtype, kv_dtype, max_context
+        self.quantization, self.fingerprint, self.name = quantization, fingerprint, name
+        # Rows of the head that no id stands for are never sampled: QwQ-32B has 395 of them.
+        self.undefined = torch.ones(self.config.vocab_size, dtype=torch.bool)
+        self.undefined[tokenizer.defined] = False
+        self._defined = frozenset(tokenizer.defined)
+        self.undefined = self.undefined.to(device)
+
+    @staticmethod
+    def from_pretrained(
+        path_or_hub_id: str | Path,
+        device: str | torch.device | None = None,
+        quantization: str | None = "auto",
+        dtype: str | torch.dtype | None = None,
+        kv_dtype: str | torch.dtype | None = None,
+        max_context: int | None = None,
+        progress: Progress | None = None,
+    ) -> Engine:
+        """Load a Qwen2 checkpoint from a folder or the hub.
+
+        device: default a CUDA GPU if there is one, else the CPU. quantization: "nf4", None, or "auto": NF4 above a
+        billion parameters. dtype (of what is not quantized): default as stored, but float32 for small models on a CPU,
+        where it is faster and splits exactly. kv_dtype: default dtype. max_context: ids a session may hold, default
+        what the config says. progress(bytes_read, bytes_in_all) is called while tensors stream.
+
+        Raises LonghandError naming the file, tensor or option.
+        """
+        if quantization not in ("auto", "nf4", None):
+            raise LonghandError(f"quantization {quantization!r} is not one of 'auto', 'nf4', None")
+        on = _device(device)
+        checkpoint = Checkpoint(resolve(path_or_hub_id))
+        config = checkpoint.config
+        if config.quantization is not None:
+            raise LonghandError(
+                f"{checkpoint.folder}: stored quantized ({config.quantization}), which is not supported; use an "
+                "unquantized checkpoint (float32, bfloat16 or float16): it is quantized to NF4 while it loads"
+            )
+        large = config.num_parameters > QUANTIZE_ABOVE
+        nf4 = quantization == "nf4" or (quantization == "auto" and large)
+        if dtype is None:
+            dtype = "float32" if on.type == "cpu" and not large else config.dtype
+        real_dtype = _dtype(dtype, "dtype")
+        cache_dtype = real_dtype if kv_dtype is None else _dtype(kv_dtype, "kv_dtype")
+        context = _max_context(config, max_context)
+        with torch.device("meta"):
+            decoder = Decoder(config, choose_ops(on, nf4), on)
+        load_decoder(checkpoint, decoder, on, real_dtype, nf4, progress)
+        decoder.eval()
+        return Engine(
+            decoder, checkpoint.tokenizer, on, real_dtype, cache_dtype, context, "nf4" if nf4 else None,
+            checkpoint.fingerprint(), str(path_or_hub_id),
+        )  # fmt: skip
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.decoder.config
+
+    @property
+    def control(self) -> ControlIds:
+        return self.tokenizer.control
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a saved session must agree with to be continued here."""
+        rope = (self.config.rope_theta, self.config.head_dim, self.config.yarn)
+        return {
+            "model": self.fingerprint,
+            "quantization": str(self.quantization),
+            "rope": repr(rope),
+            "tokenizer": self.tokenizer.sha256,
+            "dtype": f"{self.dtype} with {self.kv_dtype} cache",
+        }
+
+    def session(self, seed: int = 0) -> Session:
+        """A new, empty session. Equal seed, ids and machine give equal samples."""
+        return Session(self, seed)
+
+    def restore(self, path: str | Path) -> Session:
+        """A session that `Session.save` wrote; refused if model, quantization, RoPE, tokenizer or dtypes differ."""
+        return restore_session(self, Path(path))
+
+    def new_cache(self) -> KVCache:
+        return KVCache(self.config, self.device, self.kv_dtype, self.max_context)
+
+    def defines(self, token_id: int) -> bool:
+        """Whether the tokenizer defines this id."""
+        return token_id in self._defined
+
+    def tensor(self, ids: Sequence[int]) -> Tensor:
+        """Ids as a tensor [n] on the device."""
+        return torch.tensor(ids, dtype=torch.int64, device=self.device)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        on = torch.device(device)
+    except RuntimeError:
+        raise LonghandError(f"device {device!r} is not one of 'cpu', 'cuda', 'cuda:N'") from None
+    if on.type not in ("cpu", "cuda"):
+        raise LonghandError(f"device {device!r} is not one of 'cpu', 'cuda', 'cuda:N'")
+    if on.type == "cuda" and (not torch.cuda.is_available() or (on.index or 0) >= torch.cuda.device_count()):
+        raise LonghandError(
+            f"device {device!r}: torch sees {torch.cuda.device_count()} CUDA GPUs here; try device 'cpu'"
+        )
+    return on
+
+
+def _dtype(dtype: str | torch.dtype, option: str) -> torch.dtype:
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise LonghandError(f"{option} {name!r} is not one of {', '.join(DTYPES)}")
+    return getattr(torch, name)  # type: ignore[no-any-return]
+
+
+def _max_context(config: ModelConfig, asked: int | None) -> int:
+    limit = config.max_position_embeddings
+    if config.yarn is not None:
+        limit = max(limit, int(config.yarn.factor * config.yarn.original_max_position_embeddings))
+    if asked is None:
+        return limit
+    if not isinstance(asked, int) or isinstance(asked, bool) or not 1 <= asked <= limit:
+        raise LonghandError(f"max_context must be a whole number from 1 to {limit} (the model's limit), not {asked!r}")
+    return asked

@@ -1,0 +1,68 @@
+"""From a path or a Hugging Face hub id to a local folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .errors import LonghandError
+
+PATTERNS = ["config.json", "generation_config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json"]
+
+
+def resolve(path_or_hub_id: str | Path) -> Path:
+    """A folder as it is; a hub id (`owner/name`) from the hub's local cache, else downloaded into it."""
+    folder = Path(path_or_hub_id).expanduser()
+    if folder.is_dir():
+        return folder
+    hub_id = str(path_or_hub_id)
+    if folder.exists():
+        raise LonghandError(f"{folder}: a checkpoint is a folder, this is a file")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", hub_id):
+        raise LonghandError(f"{hub_id}: no such folder, and not a hub id (owner/name)")
+    local = local_copy(hub_id)
+    return local if local is not None else _download(hub_id)
+
+
+def local_copy(hub_id: str) -> Path | None:
+    """The folder of a hub id that is already on this machine, complete as far as the hub's cache can tell."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        return None
+    try:
+        folder = Path(snapshot_download(hub_id, allow_patterns=PATTERNS, local_files_only=True))
+    except Exception:  # the library has a dozen classes for "not here"
+        return None
+    has_weights = any(folder.glob("*.safetensors"))
+    return folder if has_weights and (folder / "config.json").exists() else None
+
+
+def _download(hub_id: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+        )
+    except ImportError:
+        raise LonghandError(f"{hub_id}: downloading needs huggingface_hub: pip install huggingface_hub") from None
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=PATTERNS))
+    except GatedRepoError:
+        raise LonghandError(
+            f"{hub_id}: access is restricted; accept its terms on the hub and run `hf auth login`"
+        ) from None
+    except RepositoryNotFoundError:
+        raise LonghandError(f"{hub_id}: no such model on the hub, or it is private") from None
+    except LocalEntryNotFoundError:
+        raise LonghandError(
+            f"{hub_id}: not on this machine, and the hub cannot be reached; check the network"
+        ) from None
+    except HfHubHTTPError as error:
+        code = error.response.status_code if error.response is not None else "?"
+        raise LonghandError(f"{hub_id}: the hub answered with HTTP status {code}") from None
+    except OSError as error:
+        raise LonghandError(f"{hub_id}: the download failed ({type(error).__name__}); check network and disk") from None

@@ -1,0 +1,58 @@
+"""What a device has left, and one sentence when it is not enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from .errors import LonghandError
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on the device; None where that cannot be told."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def gib(count: int) -> str:
+    """Bytes for a person: '1.50 GiB', or MiB below one."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+@contextmanager
+def allocation(what: str, wanted: int, device: torch.device, bytes_per_token: int = 0) -> Iterator[None]:
+    """Turn running out of memory inside the block into a LonghandError that says how much was asked for and what
+    would fit. On Linux a process that asks for too much is killed instead of told, so what is plainly too much is
+    refused before it is tried."""
+    free = free_bytes(device)
+    if device.type != "cuda" and free is not None and wanted > free:
+        raise LonghandError(_message(what, wanted, device, free, bytes_per_token))
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise LonghandError(_message(what, wanted, device, free_bytes(device), bytes_per_token)) from None
+    except RuntimeError as error:  # the CPU allocator has no class of its own
+        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise LonghandError(_message(what, wanted, device, free_bytes(device), bytes_per_token)) from None
+
+
+def _message(what: str, wanted: int, device: torch.device, free: int | None, bytes_per_token: int) -> str:
+    text = f"out of memory on {device}: {what} asked for {gib(wanted)}"
+    if free is None:
+        return text
+    text += f" and {gib(free)} is free"
+    if bytes_per_token:
+        text += f"; about {free // bytes_per_token} ids of context would fit (set max_context)"
+    return text

@@ -1,0 +1,108 @@
+"""A session on disk: ids, sources and cache in one safetensors file, with what it must match to be continued.
+
+Format 1. Tensors: `ids` int64 [n], `sources` uint8 [n] (index into session.SOURCES), `keys.L` and `values.L`
+[cached, kv_heads, head_dim] per layer, and `logits` float32 [vocab] when nothing is pending. Metadata: `format`, `seed`
+and the engine's identity (model, quantization, rope, tokenizer, dtypes).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .errors import LonghandError
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .session import Session
+
+FORMAT = "longhand-session-1"
+
+
+def save_session(session: Session, path: Path) -> None:
+    """Write beside and rename, so that a half-written file never bears the name."""
+    from .session import SOURCES
+
+    cache, n = session._cache, session.cached
+    tensors = {
+        "ids": torch.tensor(session.ids, dtype=torch.int64),
+        "sources": torch.tensor([SOURCES.index(source) for source in session.sources], dtype=torch.uint8),
+    }
+    for layer, (keys, values) in enumerate(zip(cache.keys, cache.values, strict=True)):
+        tensors[f"keys.{layer}"], tensors[f"values.{layer}"] = keys[:n].cpu(), values[:n].cpu()
+    if session._logits is not None:
+        tensors["logits"] = session._logits.cpu()
+    metadata = {"format": FORMAT, "seed": str(session.seed), **session.engine.identity}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(tensors, partial, metadata=metadata)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise LonghandError(f"{path}: the session cannot be written ({error})") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def restore_session(engine: Engine, path: Path) -> Session:
+    """The saved session on this engine; LonghandError names the first thing that differs."""
+    from .session import SOURCES, Session
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise LonghandError(f"{path}: not a Longhand session (format {metadata.get('format')!r})")
+            for key, mine in engine.identity.items():
+                if metadata.get(key) != mine:
+                    raise LonghandError(
+                        f"{path}: saved with another {key} ({metadata.get(key)!r}, this engine has {mine!r}); "
+                        "restore it with the engine that it was saved with"
+                    )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except FileNotFoundError:
+        raise LonghandError(f"{path}: no such file") from None
+    except (OSError, SafetensorError) as error:
+        raise LonghandError(f"{path}: not a readable safetensors file ({error})") from None
+
+    session = Session(engine, seed=int(metadata["seed"]) if metadata.get("seed", "").isdecimal() else 0)
+    ids, sources, cached = _checked(engine, path, tensors)
+    for token_id, source in zip(ids, sources, strict=True):
+        if not engine.defines(token_id) or source >= len(SOURCES):
+            raise LonghandError(f"{path}: holds an undefined id or source ({token_id}, {source})")
+    cache = session._cache
+    if len(ids) > cache.max_context:
+        raise LonghandError(f"{path}: {len(ids)} ids do not fit in max_context {cache.max_context}")
+    cache.reserve(cached)
+    for layer in range(engine.config.num_layers):
+        cache.extend(layer, tensors[f"keys.{layer}"], tensors[f"values.{layer}"])
+    session._append(ids, "prompt")
+    session._sources[:] = [SOURCES[source] for source in sources]
+    session._logits = tensors["logits"].to(engine.device) if "logits" in tensors else None
+    session._forwarded = cached
+    cache.advance(cached)
+    return session
+
+
+def _checked(engine: Engine, path: Path, tensors: dict[str, torch.Tensor]) -> tuple[list[int], list[int], int]:
+    config = engine.config
+    ids, sources = tensors.get("ids"), tensors.get("sources")
+    if ids is None or sources is None or ids.dtype != torch.int64 or ids.dim() != 1 or sources.shape != ids.shape:
+        raise LonghandError(f"{path}: damaged: ids and sources do not belong together")
+    keys = tensors.get("keys.0")
+    cached = keys.shape[0] if keys is not None and keys.dim() == 3 else 0
+    for name in [f"{kind}.{layer}" for kind in ("keys", "values") for layer in range(config.num_layers)]:
+        tensor = tensors.get(name)
+        want = (cached, config.num_kv_heads, config.head_dim)
+        if tensor is None or tensor.shape != want or tensor.dtype != engine.kv_dtype:
+            raise LonghandError(f"{path}: damaged: {name} is not {list(want)} of {engine.kv_dtype}")
+    logits = tensors.get("logits")
+    if logits is not None and (logits.shape != (config.vocab_size,) or logits.dtype != torch.float32):
+        raise LonghandError(f"{path}: damaged: logits are not float32 [{config.vocab_size}]")
+    if cached > len(ids) or (cached == len(ids) and cached and logits is None):
+        raise LonghandError(f"{path}: damaged: {cached} cached positions for {len(ids)} ids")
+    return ids.tolist(), sources.tolist(), cached

@@ -1,0 +1,105 @@
+"""Every operation of the decoder in plain torch: the oracle that each faster version is checked against.
+
+Shapes: `...` is any number of leading batch dimensions, T new positions, S positions in the cache, H query heads,
+KV key/value heads, D the head's width. Sums and normalizations run in float32 and are rounded once at the end.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+NF4_BLOCK = 64  # weights that share one absmax
+
+# The sixteen values of NormalFloat4, quantiles of a standard normal scaled to [-1, 1] (QLoRA, arXiv 2305.14314).
+NF4_VALUES = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+    -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
+    0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [..., K] times weight [N, K] transposed, plus bias [N]."""
+    return functional.linear(x, weight, bias)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x [..., hidden] over its root mean square, times weight [hidden] (arXiv 1910.07467)."""
+    wide = x.float()
+    wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    return weight * wide.to(x.dtype)
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate x [..., T, H, D] by its positions; cos and sin are [T, D/2] in float32.
+
+    Dimension i is paired with i + D/2, as in Qwen2's checkpoints (RoPE: arXiv 2104.09864).
+    """
+    a, b = x.float().chunk(2, -1)
+    cos, sin = cos[:, None, :], sin[:, None, :]
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(x.dtype)
+
+
+def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
+    """[queries, keys], True where a query may look: aligned to the bottom right, the last query sees every key."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of q [..., T, H, D] over k, v [..., S, KV, D]; q are the last T of the S positions.
+
+    The H/KV query heads of a group are folded into the rows, so each key and value is read once for its group.
+    Returns [..., T, H, D].
+    """
+    *batch, queries, heads, width = q.shape
+    keys, kv_heads = k.shape[-3], k.shape[-2]
+    group = heads // kv_heads
+    rows = q.reshape(*batch, queries, kv_heads, group, width).transpose(-4, -3)  # [..., KV, T, G, D]
+    rows = rows.reshape(*batch, kv_heads, queries * group, width).float()
+    scores = rows @ k.transpose(-3, -2).transpose(-2, -1).float() / math.sqrt(width)
+    if queries > 1:
+        mask = causal_mask(queries, keys, q.device).repeat_interleave(group, 0)
+        scores = scores.masked_fill(~mask, float("-inf"))
+    out = torch.softmax(scores, -1) @ v.transpose(-3, -2).float()
+    out = out.reshape(*batch, kv_heads, queries, group, width).transpose(-4, -3)
+    return out.reshape(*batch, queries, heads, width).to(q.dtype)
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up, elementwise (arXiv 2002.05202)."""
+    return functional.silu(gate) * up
+
+
+def quantize_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight [N, K] -> codes uint8 [N*K/2], two per byte with the first in the high half, and float32 absmax
+    [N*K/64]. Bit-equal to bitsandbytes' `quantize_4bit(..., quant_type="nf4", blocksize=64)`. N*K must be even."""
+    flat = weight.reshape(-1).float()
+    values = torch.tensor(NF4_VALUES, device=weight.device)
+    bounds = (values[1:] + values[:-1]) / 2
+    tail = flat.numel() % NF4_BLOCK
+    blocks = functional.pad(flat, (0, NF4_BLOCK - tail) if tail else (0, 0)).view(-1, NF4_BLOCK)
+    absmax = blocks.abs().amax(-1)
+    scaled = blocks * (1.0 / absmax.clamp(min=1e-38))[:, None]
+    if tail:  # bitsandbytes divides in a short last block (and keeps its clamped absmax), elsewhere it multiplies
+        absmax[-1:].clamp_(min=1e-38)
+        scaled[-1] = blocks[-1] / absmax[-1]
+    codes = torch.bucketize(scaled.clamp(-1, 1).reshape(-1)[: flat.numel()], bounds).to(torch.uint8)
+    return (codes[::2] << 4) | codes[1::2], absmax
+
+
+def dequantize_nf4(packed: Tensor, absmax: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """The inverse of `quantize_nf4`: [N, K] in dtype, each value rounded once from its float32 product."""
+    values = torch.tensor(NF4_VALUES, device=packed.device)
+    codes = torch.stack((packed >> 4, packed & 15), -1).reshape(-1)
+    flat = values[codes.int()]
+    flat = flat * absmax.repeat_interleave(NF4_BLOCK)[: flat.numel()]
+    return flat.to(dtype).view(shape)
+
+
+def nf4_linear(x: Tensor, packed: Tensor, absmax: Tensor, shape: tuple[int, int], bias: Tensor | None = None) -> Tensor:
+    """x [..., K] times an NF4 weight of shape (N, K), dequantized to x's dtype on the way."""
+    return functional.linear(x, dequantize_nf4(packed, absmax, shape, x.dtype), bias)
