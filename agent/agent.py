@@ -1,0 +1,273 @@
+"""Agent: the loop of one question. The session only grows; every decision is taken on ids."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from datetime import date
+
+from ..engine.engine import Engine
+from ..engine.errors import LonghandError
+from ..engine.sampler import SamplingParams
+from ..engine.session import Session
+from . import prompt
+from .budget import Budget
+from .calls import Call, MalformedCallError, parse_calls
+from .citations import check_answer
+from .events import Answer, Event, Finished, Forced, Token, ToolCall, ToolResponse
+from .search import Search, SearchError, SearchResult
+from .trace import spans
+
+MAX_QUESTION = 20_000  # characters: longer is a pasted document, not a question
+EXTRA_ROUNDS = 4  # corrections, notices and repeated queries that a run may have besides its searches
+
+
+class Agent:
+    """Answers questions with a model that searches. One agent runs one question at a time.
+
+    `search` is where queries go. `today` fixes the date in the prompt. After a run, `session` is the question's
+    session; give it to `run` again for a follow-up over the same cache.
+    """
+
+    def __init__(
+        self, engine: Engine, search: Search, budget: Budget | None = None, sampling: SamplingParams | None = None,
+        seed: int = 0, today: date | None = None,
+    ):  # fmt: skip
+        self.engine, self.search = engine, search
+        self.budget = budget or Budget()
+        self.sampling = sampling or SamplingParams()
+        self.seed, self.today = seed, today
+        self.session: Session | None = None
+        self._run: Run | None = None
+        self._known: dict[str, tuple[SearchResult, ...]] = {}  # normalized query -> results, per session
+
+    def ask(self, question: str, session: Session | None = None) -> Answer:
+        """Run a question to its end and return the answer."""
+        for event in self.run(question, session):
+            if isinstance(event, Finished):
+                return event.answer
+        raise AssertionError("a run ends with Finished")
+
+    def run(self, question: str, session: Session | None = None) -> Iterator[Event]:
+        """Events of one question; the last is `Finished`. With a session: a follow-up in it.
+
+        Raises LonghandError for a question that is empty, too long or does not fit the context, and SearchError when
+        no search can succeed (a refused key).
+        """
+        question = check_question(question)
+        if session is None or session is not self.session:
+            self._known = {}
+        if session is None:
+            session = self.engine.session(self.seed)
+        tokenizer = self.engine.tokenizer
+        if len(session) == 0:
+            opening = prompt.opening_ids(tokenizer, self.today or date.today(), self.budget.searches)
+            ids = opening + prompt.question_ids(tokenizer, question)
+        else:
+            ended = session.ids[-1] == self.engine.control.im_end
+            ids = prompt.follow_up_ids(tokenizer, question, ended)
+        room = session.max_context - len(session) - self.budget.reserve(session.max_context)
+        if len(ids) > room:
+            raise LonghandError(
+                f"context full: the question takes {len(ids)} ids and {max(room, 0)} are left of max_context "
+                f"{session.max_context}; ask a shorter question, start anew, or raise max_context"
+            )
+        self.session = session
+        run = self._run = Run(self, session, question)
+        session.feed(ids, source="prompt")
+        return run.events()
+
+    def interrupted(self) -> Answer | None:
+        """The answer with what there is, after a run was abandoned (Ctrl-C); None if no question was begun."""
+        return None if self._run is None else self._run.answer("interrupted")
+
+
+def check_question(question: str) -> str:
+    """The question without outer white space; LonghandError if it is empty or too long."""
+    question = question.strip()
+    if not question:
+        raise LonghandError("the question is empty")
+    if len(question) > MAX_QUESTION:
+        raise LonghandError(f"the question has {len(question):,} characters; at most {MAX_QUESTION:,} are accepted")
+    return question
+
+
+class Run:
+    """The state of one question while it is answered."""
+
+    def __init__(self, agent: Agent, session: Session, question: str):
+        self.agent, self.session, self.question = agent, session, question
+        self.control, self.tokenizer = agent.engine.control, agent.engine.tokenizer
+        self.first_turn = len(session.turns)
+        self.thinking = True  # the prompt ends with <think>
+        self.thought = self.answered = 0  # sampled ids of either kind
+        self.call_start: int | None = None  # index of the <tool_call> that is open
+        self.answer_start: int | None = None  # index behind the last </think> or response
+        self.segment_start = len(session)  # where the text since the last response begins, moved on by each
+        self.searches: list[tuple[str, list[SearchResult]]] = []
+        self.rounds = 0
+        self.refusals = 0
+
+    def events(self) -> Iterator[Event]:
+        self.segment_start = len(self.session)
+        while True:
+            reason = yield from self.generate()
+            if reason == "call":
+                yield from self.respond()
+                if self.refusals > 2:
+                    reason = "searches"
+                else:
+                    continue
+            elif self.thinking and reason in ("thinking", "context", "loop"):
+                forced = self.close_thinking(reason)
+                if forced is not None:
+                    yield forced
+                    continue
+            yield Finished(self.answer("length" if reason in ("answer", "thinking") else reason))
+            return
+
+    def generate(self) -> Generator[Event, None, str]:
+        """Sample until a call is complete, the turn ends, or a budget is spent; returns which."""
+        session, budget = self.session, self.agent.budget
+        reserve = budget.reserve(session.max_context)
+        stream = self.tokenizer.stream()
+        tokens = session.generate(max_tokens=session.max_context, stop=self.control.stops, sampling=self.agent.sampling)
+        try:
+            if (spent := self.spent()) is not None:
+                return spent
+            for token in tokens:
+                part = self.observe(token.id)
+                # A control id carries no text, but ends a character that was left half-way.
+                text = stream.flush() if token.id in self.tokenizer.added else stream.push(token.id)
+                yield Token(token.id, text, token.logprob, part)
+                if token.id == self.control.tool_call_end:
+                    return "call"
+                if session.finish_reason is not None:
+                    return session.finish_reason
+                if self.thinking and self.call_start is None and session.max_context - len(session) <= reserve:
+                    return "context"
+                if (spent := self.spent()) is not None:
+                    return spent
+            return session.finish_reason or "context"
+        finally:
+            tokens.close()  # type: ignore[attr-defined]
+
+    def spent(self) -> str | None:
+        """Which budget is used up: thinking, answer or none. A call is never cut in two."""
+        budget = self.agent.budget
+        if self.call_start is not None:
+            return None
+        if self.thinking:
+            return "thinking" if budget.thinking is not None and self.thought >= budget.thinking else None
+        return "answer" if budget.answer is not None and self.answered >= budget.answer else None
+
+    def observe(self, token_id: int) -> str:
+        """Follow a sampled id through thinking, call and answer; returns the part that it belongs to."""
+        control, here = self.control, len(self.session) - 1
+        part = "call" if self.call_start is not None else "thinking" if self.thinking else "answer"
+        if self.thinking:
+            self.thought += 1
+        else:
+            self.answered += 1
+        if token_id == control.think_end:
+            self.thinking, self.answer_start = False, here + 1
+        elif token_id == control.think:
+            self.thinking, self.answer_start = True, None
+        elif token_id == control.tool_call and self.call_start is None:
+            self.call_start, part = here, "call"
+        return part
+
+    def respond(self) -> Iterator[Event]:
+        """Run the call that has just been completed and feed its responses."""
+        end = len(self.session) - 1  # of </tool_call>
+        start, self.call_start = self.call_start, None
+        self.rounds += 1
+        try:
+            if start is None:
+                raise MalformedCallError("The tool call has no beginning: write <tool_call> before it.")
+            text = self.tokenizer.decode(self.session.ids[start + 1 : end])
+            calls = parse_calls(text)
+        except MalformedCallError as error:
+            text = self.tokenizer.decode(self.session.ids[(end if start is None else start + 1) : end])
+            yield ToolCall(text, (), str(error))
+            self.refusals += self.rounds > self.agent.budget.searches + EXTRA_ROUNDS
+            yield self.feed_response("", (), str(error))
+        else:
+            yield ToolCall(text, tuple(call.query for call in calls))
+            # A block of many calls is answered in order up to the first that is refused.
+            for call in calls:
+                refused = self.refusals
+                yield self.search(call)
+                if self.refusals > refused:
+                    break
+        if self.refusals > 1 and self.thinking:
+            yield self.force("\n</think>\n\n", "searches")
+        self.segment_start = len(self.session)
+        if not self.thinking:
+            self.answer_start = len(self.session)
+
+    def search(self, call: Call) -> ToolResponse:
+        """Answer one call: from this run's results, by a search, or with a notice."""
+        agent, known = self.agent, self.agent._known
+        key = " ".join(call.query.casefold().split())
+        if key in known and self.rounds <= agent.budget.searches + EXTRA_ROUNDS:
+            return self.feed_response(call.query, known[key], None, repeated=True)
+        if len(self.searches) >= agent.budget.searches or self.rounds > agent.budget.searches + EXTRA_ROUNDS:
+            self.refusals += 1
+            notice = f"The limit of {agent.budget.searches} searches is reached; no more searches can be made. "
+            return self.feed_response(call.query, (), notice + "Give your final answer now, from what you have found.")
+        try:
+            results = tuple(agent.search.search(call.query))
+        except SearchError as error:
+            self.searches.append((call.query, []))
+            if error.fatal:
+                raise
+            return self.feed_response(call.query, (), f"The search failed: {error}")
+        self.searches.append((call.query, list(results)))
+        known[key] = results
+        return self.feed_response(call.query, results, None)
+
+    def feed_response(
+        self, query: str, results: Sequence[SearchResult], notice: str | None, repeated: bool = False
+    ) -> ToolResponse:
+        """Feed one framed response. What the context has no room for is cut off its end, id by id; the closing tag and
+        room for the answer are kept."""
+        session = self.session
+        text = prompt.response_text(results) if notice is None else prompt.notice_text(notice)
+        head, tail = prompt.response_frame(self.tokenizer)
+        body = self.tokenizer.encode_literal(text)
+        reserve = self.agent.budget.reserve(session.max_context)
+        room = max(session.max_context - len(session) - len(head) - len(tail) - reserve, 0)
+        ids = head + body[:room] + tail
+        if len(session) + len(ids) < session.max_context:  # else not even the frame fits, and generate says "context"
+            session.feed(ids, source="tool")
+        return ToolResponse(query, tuple(results), notice, repeated, len(body) > room, len(ids))
+
+    def close_thinking(self, reason: str) -> Forced | None:
+        """End the thinking for the model, if there is room for it; None if not."""
+        close = self.tokenizer.encode("\n</think>\n\n")
+        if len(self.session) + len(close) >= self.session.max_context:
+            return None
+        return self.force("\n</think>\n\n", reason)
+
+    def force(self, text: str, reason: str) -> Forced:
+        """Feed control text of our own as `forced`; here always the end of thinking."""
+        ids = self.tokenizer.encode(text)
+        self.call_start, self.thinking = None, False
+        self.session.feed(ids, source="forced")
+        self.answer_start = len(self.session)
+        return Forced(text, reason)
+
+    def answer(self, reason: str) -> Answer:
+        """The answer with what there is: the text behind the last </think>, or, where the model never closed its
+        thinking, what it said last."""
+        session = self.session
+        start = self.answer_start if self.answer_start is not None else self.segment_start
+        end = self.call_start if self.call_start is not None else len(session)
+        ids = [i for i in session.ids[start:end] if i not in self.tokenizer.added]
+        text = self.tokenizer.decode(ids).strip()
+        results = [result for known in self.agent._known.values() for result in known]
+        citations, unsupported = check_answer(self.question, text, results, searched=bool(self.searches))
+        return Answer(
+            text, citations, unsupported, list(self.searches), session.turns[self.first_turn :], session.recomputed,
+            reason, spans(session),
+        )  # fmt: skip

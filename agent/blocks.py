@@ -1,0 +1,305 @@
+"""Blocks: reading a Markdown, HTML or plain-text document into headings and paragraphs of clean text.
+
+Inside a paragraph a line break is kept only where it means something: a list item, a table row, a line of code.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from itertools import pairwise
+
+SUFFIXES = (".md", ".markdown", ".txt", ".html", ".htm")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heading (`level` 1 to 6) or a paragraph (`level` 0). Never empty."""
+
+    level: int
+    text: str
+
+
+def read_blocks(text: str, suffix: str) -> list[Block]:
+    """The blocks of the document `text` in order; `suffix`, one of SUFFIXES in any case, says how to read it."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\0", " ")
+    if suffix.lower() in (".html", ".htm"):
+        blocks = _html_blocks(text)
+    elif suffix.lower() == ".txt":
+        blocks = list(_text_blocks(text))
+    else:
+        blocks = _markdown_blocks(text)
+    return [block for block in blocks if block.text]
+
+
+# --- plain text -------------------------------------------------------------------------------------------------
+
+_BULLET = re.compile(r"^\s*(?:[-*+\u2022]|\d{1,3}[.)])\s+")
+
+
+def _text_blocks(text: str) -> Iterator[Block]:
+    for place, paragraph in enumerate(re.split(r"\n\s*\n", text.strip())):
+        lines = _unwrapped([line.rstrip() for line in paragraph.split("\n") if line.strip()])
+        if place == 0 and len(lines) > 1 and ":" not in lines[0] and not _BULLET.match(paragraph):
+            yield Block(0, lines.pop(0))  # a title, perhaps, with no blank line behind it
+        yield Block(0, "\n".join(lines))
+
+
+def _unwrapped(lines: list[str]) -> list[str]:
+    """Joins hard-wrapped lines. A break is meant, and kept, before a bullet, or where the next word had room to spare
+    on the line and does not go on in lower case (a table of facts, a verse)."""
+    width = max(map(len, lines), default=0)
+    joined = [_BULLET.sub("", line).strip() for line in lines[:1]]
+    for previous, line in pairwise(lines):
+        room = width - len(previous) - 1 - len(line.split()[0])
+        if _BULLET.match(line) or (room > 2 and not line.lstrip()[0].islower()):
+            joined.append(_BULLET.sub("", line).strip())
+        else:
+            joined[-1] += " " + line.strip()
+    return joined
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------
+
+_FRONT_MATTER = re.compile(
+    r"\A(---|\+\+\+)[ \t]*\n(?=[\w\"'-]+[ \t]*[:=])(.*?)\n(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL
+)
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
+_ATX = re.compile(r"^ {0,3}(#{1,6})(?:[ \t](.*))?$")
+_SETEXT = re.compile(r"^ {0,3}(=+|-+)[ \t]*$")
+_RULE = re.compile(r"^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$")
+_TABLE_RULE = re.compile(r"^\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?$")
+_DEFINITION = re.compile(r"^ {0,3}\[(?!\^)[^\]]+\]:\s*\S+")
+_TAGS = (
+    "a abbr article aside b blockquote br center cite code dd del details div dl dt em figcaption figure font footer "
+    "h1 h2 h3 h4 h5 h6 header hr i img ins kbd li main mark ol p picture pre q s samp section small source span "
+    "strike strong sub summary sup table tbody td tfoot th thead tr tt u ul var video"
+)
+_TAG = re.compile(rf"</?(?:{'|'.join(_TAGS.split())})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_CODE = re.compile(r"(?<!`)(`+)(?!`)(.{1,2000}?)(?<!`)\1(?!`)")
+
+
+def _markdown_blocks(text: str) -> list[Block]:
+    blocks: list[Block] = []
+    front = _FRONT_MATTER.match(text)
+    if front:
+        text = text[front.end() :]
+        title = re.search(r"^title[ \t]*[:=][ \t]*(.+)$", front.group(2), re.MULTILINE)
+        if title and not re.search(r"^# ", text, re.MULTILINE):
+            blocks.append(Block(1, title.group(1).strip().strip("\"'")))
+    lines: list[str] = []  # of the open paragraph
+    code: list[str] = []
+    fence = ""
+    for line in [*_without_comments(text), ""]:
+        mark = _FENCE.match(line)
+        if fence:
+            if mark and mark.group(1).startswith(fence) and not mark.group(2).strip():
+                blocks.append(Block(0, "\n".join(code)))
+                code, fence = [], ""
+            elif line.strip():
+                code.append(line.strip())
+            continue
+        line = re.sub(r"^(?: {0,3}> ?)+", "", line)
+        heading, underline = _ATX.match(line), _SETEXT.match(line)
+        if heading or mark or not line.strip() or (_RULE.match(line) and not (underline and lines)):
+            blocks.append(Block(0, _paragraph(lines)))
+            lines = []
+            if heading:
+                blocks.append(
+                    Block(len(heading.group(1)), _inline(re.sub(r"(?:^|\s)#+$", "", (heading.group(2) or "").strip())))
+                )
+            elif mark:
+                fence = mark.group(1)
+        elif underline and lines and "|" not in lines[-1] and not _BULLET.match(lines[-1]):
+            blocks.append(Block(1 if "=" in line else 2, _inline(" ".join(map(str.strip, lines)))))
+            lines = []
+        elif not _DEFINITION.match(line):
+            lines.append(line)
+    blocks.append(Block(0, "\n".join(code)))  # a fence that nobody closed
+    return blocks
+
+
+def _without_comments(text: str) -> Iterator[str]:
+    """The lines of `text` without <!-- comments -->, which may span lines but do not begin inside a code fence."""
+    fence, inside = "", False
+    for line in text.split("\n"):
+        mark = _FENCE.match(line)
+        if not inside and mark and not (fence and not mark.group(1).startswith(fence)):
+            fence = "" if fence else mark.group(1)
+        kept = ""
+        while not fence and line:
+            before, found, line = line.partition("-->" if inside else "<!--")
+            kept += "" if inside else before
+            inside = inside != bool(found)
+        yield line if fence else kept
+
+
+def _paragraph(lines: list[str]) -> str:
+    """One line per list item, table row and hard break; other lines are joined, as Markdown shows them."""
+    for place, line in enumerate(lines[1:]):
+        if "|" in lines[place] and _TABLE_RULE.match(line.strip()):
+            rows = [_cells(row) for row in lines[place:] if row is not line]
+            return "\n".join(filter(None, [_paragraph(lines[:place]), *_table_lines(rows)]))
+    text = ""
+    hard = False
+    for line in lines:
+        item = _BULLET.match(line)
+        text += ("\n" if item or hard else " ") + re.sub(r"^\[[ xX]\] ", "", _BULLET.sub("", line).strip())
+        hard = line.endswith(("  ", "\\"))
+        text = text.removesuffix("\\") if hard else text
+    return "\n".join(filter(None, (_inline(line) for line in text.split("\n"))))
+
+
+def _cells(row: str) -> list[str]:
+    row = re.sub(r"^\s*\||(?<!\\)\|\s*$", "", row)
+    return [_inline(cell.strip().replace("\\|", "|")) for cell in re.split(r"(?<!\\)\|", row)]
+
+
+def _table_lines(rows: list[list[str]]) -> Iterator[str]:
+    """Rows that make sense alone: "Height: 34 m" of two columns; of more, "Keel Bridge, Length: 81 m, Opened: 1932"."""
+    head = rows[0]
+    for row in rows if len(rows) == 1 else rows[1:]:
+        if len(row) <= 2:
+            yield ": ".join(filter(None, row))
+        else:
+            names = [*head, *[""] * len(row)]
+            named = zip(names[1:], row[1:], strict=False)
+            cells = [f"{name}: {cell}" if name else cell for name, cell in named if cell]
+            yield ", ".join(filter(None, [row[0], *cells]))
+
+
+def _inline(text: str) -> str:
+    """Markdown's inline markup stripped: links keep their text, images go, code keeps its characters."""
+    kept: list[str] = []
+
+    def keep(characters: str) -> str:
+        kept.append(characters)
+        return f"\0{len(kept) - 1}\0"
+
+    text = _CODE.sub(lambda match: keep(match.group(2).strip()), text)
+    text = re.sub(r"\\([!-/:-@\[-`{-~])", lambda match: keep(match.group(1)), text)
+    text = re.sub(r"!\[[^\[\]]{0,1000}\](?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\]]*\])", "", text)
+    text = re.sub(r"\[\^[^\[\]]{1,100}\]:?", "", text)
+    text = re.sub(r"\[([^\[\]]*)\](?:\([^()]*(?:\([^()]*\)[^()]*)*\)|\[[^\]]*\])", r"\1", text)
+    text = re.sub(r"<((?:https?|mailto):[^<>\s]+)>", r"\1", text)
+    text = _TAG.sub(lambda match: " " if match.group().lower().startswith("<br") else "", text)
+    text = re.sub(r"(\*{1,3}|~~)(?=\S)(.{1,500}?)(?<=\S)\1", _emphasised, text)
+    text = re.sub(r"(\*{1,2})(?=\S)(.{1,500}?)(?<=\S)\1", _emphasised, text)  # *one **in** another*
+    text = re.sub(r"(?<!\w)(_{1,3})(?=\S)(.{1,500}?)(?<=\S)\1(?!\w)", r"\2", text)
+    text = html.unescape(text)
+    for _ in range(2):  # an escape may stand inside code
+        text = re.sub("\0(\\d+)\0", lambda match: kept[int(match.group(1))], text)
+    return " ".join(text.split())
+
+
+def _emphasised(match: re.Match[str]) -> str:
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    product = before.isdigit() or (match.group(1) == "*" and before.isalnum() and after.isalnum())  # 2*3*4, a*b*c
+    return match.group() if product else match.group(2)
+
+
+# --- HTML -------------------------------------------------------------------------------------------------------
+
+_DROPPED_TAGS = "script style nav template noscript svg select button iframe object"
+_INLINE_TAGS = """a abbr b bdi bdo cite code data del dfn em font i ins kbd label mark q s samp small span strike strong
+sub sup time tt u var wbr"""
+_DROPPED = frozenset(_DROPPED_TAGS.split())
+_INLINE = frozenset(_INLINE_TAGS.split())
+
+
+def _html_blocks(text: str) -> list[Block]:
+    reader = _HtmlReader()
+    # html.parser stops at an unknown marked section (3.11), and its close() takes quadratic time over a tag or comment
+    # that nobody closed; a last tag makes feed() hand over all text before it
+    reader.feed(re.sub(r"<!\[[^>]*>?", "", text) + "<p>")
+    reader.handle_endtag("table")
+    reader.flush()
+    blocks = reader.blocks
+    if reader.title and not any(block.level == 1 and block.text for block in blocks):
+        blocks.insert(0, Block(1, reader.title))
+    return blocks
+
+
+class _HtmlReader(HTMLParser):
+    """Collects blocks. Tags that are never closed do no harm: any block tag ends the paragraph before it."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.blocks: list[Block] = []
+        self.title = ""
+        self._text = ""
+        self._level = 0
+        self._dropped: list[str] = []
+        self._in_title = False
+        self._row: list[str] | None = None
+        self._rows: list[list[str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _DROPPED:
+            self._dropped.append(tag)
+        elif tag == "title" and not self._dropped:
+            self._in_title = True
+        elif tag == "br":
+            self._text += "\n" if self._row is None else " "
+        elif tag == "li":
+            self._text += "\n"
+        elif tag == "tr":
+            self.flush()
+            self._row = []
+        elif tag in ("td", "th"):
+            self._end_cell()
+        elif tag not in _INLINE:
+            self._block_tag()
+            if re.fullmatch("h[1-6]", tag) and self._row is None:
+                self._level = int(tag[1])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _DROPPED:
+            if tag in self._dropped:
+                del self._dropped[self._dropped.index(tag) :]
+        elif tag == "title":
+            self._in_title = False
+        elif tag in ("td", "th"):
+            self._end_cell()
+        elif tag in ("tr", "table"):
+            self._end_row()
+            if tag == "table" and self._rows:
+                self.blocks.append(Block(0, "\n".join(_table_lines(self._rows))))
+                self._rows = []
+        elif tag not in _INLINE and tag not in ("li", "br"):
+            self._block_tag()
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.title = " ".join((self.title + data).split())
+        elif not self._dropped:
+            self._text += re.sub(r"\s+", " ", data)
+
+    def flush(self) -> None:
+        """Ends the open row and paragraph."""
+        self._end_row()
+        lines = filter(None, (" ".join(line.split()) for line in self._text.split("\n")))
+        self.blocks.append(Block(self._level, (" " if self._level else "\n").join(lines)))
+        self._text, self._level = "", 0
+
+    def _block_tag(self) -> None:
+        if self._row is None:
+            self.flush()
+        else:
+            self._text += " "  # a paragraph inside a table's cell
+
+    def _end_cell(self) -> None:
+        text = " ".join(self._text.split())
+        self._text = ""
+        if self._row is not None and text:
+            self._row.append(text)
+
+    def _end_row(self) -> None:
+        if self._row is not None:
+            self._end_cell()
+            if self._row:
+                self._rows.append(self._row)
+            self._row = None

@@ -1,0 +1,184 @@
+"""Search: what every source of results looks like, and the two that need no network (replay and recording).
+
+A cassette is a JSONL file with one search per line, in the order in which they were made:
+
+    {"query": "height of the Eiffel tower", "results": [{"title": "...", "url": "...", "content": "..."}]}
+    {"query": "something else", "error": "Tavily did not answer in time", "fatal": false}
+
+Everything in a result is text from strangers. Nothing here interprets it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from ..engine.errors import LonghandError
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """One found passage. `score` is the source's own (larger is better; not comparable between sources) or None."""
+
+    title: str
+    url: str
+    content: str
+    score: float | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """What the model and a cassette see: title, url and content. The score is left out: it is not evidence."""
+        return {"title": self.title, "url": self.url, "content": self.content}
+
+
+class SearchError(LonghandError):
+    """A search that failed, in one line fit for the model and the person.
+
+    `fatal`: no search of this run can succeed (no key, key refused, quota used up), so the run must stop with exit
+    code 2. Otherwise the message becomes a tool response and the run goes on.
+    """
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        super().__init__(" ".join(message.split()))
+        self.fatal = fatal
+
+
+class Search(Protocol):
+    """A source of results. `search` returns the best first, [] for none, and raises SearchError when it fails."""
+
+    @property
+    def name(self) -> str: ...
+
+    def search(self, query: str) -> list[SearchResult]: ...
+
+
+class ReplaySearch:
+    """Answers from recorded searches; never touches the network.
+
+    `source` is a cassette's path, or a dict from query to results (SearchResult, or {"title", "url", "content"}) or to
+    a SearchError. Queries match when they are equal up to white space. A query that was recorded more than once is
+    answered in the order of recording, and from then on with the last of them.
+
+    Raises LonghandError for a cassette that is missing or malformed (naming the line). `search` raises the recorded
+    SearchError, or a SearchError that names the query and the file when the query was not recorded.
+    """
+
+    name = "replay"
+
+    def __init__(
+        self, source: str | Path | Mapping[str, Sequence[SearchResult | Mapping[str, Any]] | SearchError]
+    ) -> None:
+        self._takes: dict[str, list[list[SearchResult] | SearchError]] = {}
+        self._played: dict[str, int] = {}
+        if isinstance(source, Mapping):
+            self._where = "the given searches"
+            for query, outcome in source.items():
+                self._add(query, outcome)
+        else:
+            self._where = str(source)
+            self._load(Path(source))
+
+    def search(self, query: str) -> list[SearchResult]:
+        key = _normalised(query)
+        takes = self._takes.get(key)
+        if takes is None:
+            raise SearchError(f'no search for "{key}" was recorded in {self._where}')
+        played = self._played.get(key, 0)
+        self._played[key] = played + 1
+        outcome = takes[min(played, len(takes) - 1)]
+        if isinstance(outcome, SearchError):
+            raise SearchError(str(outcome), fatal=outcome.fatal)  # a fresh one: an exception carries its traceback
+        return list(outcome)
+
+    def _add(self, query: str, outcome: Sequence[SearchResult | Mapping[str, Any]] | SearchError) -> None:
+        take = outcome if isinstance(outcome, SearchError) else [_as_result(result) for result in outcome]
+        self._takes.setdefault(_normalised(query), []).append(take)
+
+    def _load(self, path: Path) -> None:
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 may stand inside a string
+        except (OSError, UnicodeDecodeError) as error:
+            raise LonghandError(f"cannot read the recorded searches in {path}: {_reason(error)}") from None
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    query, outcome = _parse_take(json.loads(line))
+                    self._add(query, outcome)
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    wanted = '{"query": ..., "results": [{"title", "url", "content"}]} or {"query": ..., "error": ...}'
+                    raise LonghandError(f"{path}, line {number} is not a recorded search; it wants {wanted}") from None
+
+
+class RecordingSearch:
+    """Passes each search on to `inner` and appends what came of it, results or error, to a cassette.
+
+    One JSON line per search, flushed at once, so that an interrupted run leaves a cassette that can be replayed.
+    Raises LonghandError when the file cannot be opened or written.
+    """
+
+    def __init__(self, inner: Search, path: str | Path) -> None:
+        self._inner = inner
+        self._path = Path(path)
+        try:
+            self._file: TextIO = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise LonghandError(f"cannot record searches to {path}: {_reason(error)}") from None
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    def search(self, query: str) -> list[SearchResult]:
+        try:
+            results = self._inner.search(query)
+        except SearchError as error:
+            self._write({"query": query, "error": str(error), "fatal": error.fatal})
+            raise
+        self._write({"query": query, "results": [result.as_dict() for result in results]})
+        return results
+
+    def close(self) -> None:
+        """Closes the cassette; harmless when done twice."""
+        self._file.close()
+
+    def _write(self, take: dict[str, Any]) -> None:
+        try:
+            # ASCII escapes: web text may hold lone surrogates, which UTF-8 cannot carry
+            self._file.write(json.dumps(take) + "\n")
+            self._file.flush()
+        except (OSError, ValueError) as error:
+            raise LonghandError(f"cannot record searches to {self._path}: {_reason(error)}") from None
+
+
+def _normalised(query: str) -> str:
+    return " ".join(query.split())
+
+
+def _as_result(result: SearchResult | Mapping[str, Any]) -> SearchResult:
+    if isinstance(result, SearchResult):
+        return result
+    fields = (result["title"], result["url"], result["content"])
+    if not all(isinstance(field, str) for field in fields):
+        raise TypeError("title, url and content are strings")
+    return SearchResult(*fields)
+
+
+def _parse_take(take: Any) -> tuple[str, list[SearchResult] | SearchError]:
+    """Raises TypeError or KeyError for anything that is not one recorded search."""
+    if not isinstance(take, dict) or not isinstance(take["query"], str):
+        raise TypeError("not a recorded search")
+    if "error" in take:
+        if not isinstance(take["error"], str):
+            raise TypeError("error is a string")
+        return take["query"], SearchError(take["error"], fatal=take.get("fatal") is True)
+    if not isinstance(take["results"], list):
+        raise TypeError("results is a list")
+    return take["query"], [_as_result(result) for result in take["results"]]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,107 @@
+"""Sentences: splitting text into them, and saying which one answers a query.
+
+A sentence's score has two parts. Overlap: how much of the query's weight (idf) its words cover, where words that the
+passage's title already says count less, as they tell no sentence from its neighbours. Fit: whether it holds the kind
+of thing that the query's question words want (a year for "when", a length for "how tall").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .query import Query
+from .words import likeness, stem, words
+
+# --- splitting --------------------------------------------------------------------------------------------------
+
+_ABBREVIATED = """dr mr mrs ms prof st no nos vol fig figs eq vs cf ca approx inc ltd co corp jr sr gen col capt lt sgt
+cmdr rev hon mt ft jan feb mar apr jun jul aug sep sept oct nov dec op ed eds est dept univ al pp p ch sec etc ph.d
+messrs mme mlle gov sen rep pres ave rd blvd min max tel ext viz resp incl excl var sp spp art"""
+_GOING_ON = "dr mr mrs ms prof st mt capt lt sgt gen col rev hon no nos fig vs cf e.g i.e ca vol pp"
+_STARTING = """the it he she they in at on a an this that these those its his her their there when after before by for
+we i but and however since during while if as from today"""
+_ABBREVIATIONS = frozenset(_ABBREVIATED.split())
+_NEVER_LAST = frozenset(_GOING_ON.split())
+_STARTERS = frozenset(_STARTING.split())  # before one of these, the stop of an abbreviation ends its sentence too
+_CLOSERS = "\"'\u201d\u2019\u00bb)\\]\u300d\u300f\uff09"
+_STOP = re.compile(
+    f"[\u3002\uff01\uff1f]+[{_CLOSERS}]*"  # CJK stops need no space behind them
+    f"|(?<![.!?\u2026])[.!?\u2026]+[{_CLOSERS}]*(?=\\s+[\"'\u201c\u2018\u00ab(\\[\u00bf\u00a1*]*(\\S))"
+)
+_LAST_WORD = re.compile("[^\\s(\\[\"'\u201c\u2018]+$")
+_NEXT_WORD = re.compile(r"\W*([^\W\d_]*)")
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of `text` in order, trimmed, none empty. A line break always ends one.
+
+    Nothing but white space is lost: "".join over the parts, spaces aside, is the text, spaces aside.
+    """
+    sentences = []
+    for line in text.splitlines():
+        start = 0
+        for match in _STOP.finditer(line):
+            if match.group(1) is None or _ends_sentence(match):
+                sentences.append(line[start : match.end()].strip())
+                start = match.end()
+        sentences.append(line[start:].strip())
+    return [sentence for sentence in sentences if sentence]
+
+
+def _ends_sentence(match: re.Match[str]) -> bool:
+    """Whether a stop with white space behind it ends a sentence, and not an abbreviation or an initial."""
+    if match.group(1).islower():
+        return False
+    if not re.fullmatch(f"\\.[{_CLOSERS}]*", match.group()):
+        return True
+    last = _LAST_WORD.search(match.string[max(0, match.start() - 30) : match.start()])
+    word = last.group() if last else ""
+    following = _NEXT_WORD.match(match.string, match.end())
+    starter = following is not None and following.group(1).casefold() in _STARTERS
+    if (len(word) == 1 and word.isupper()) or re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]", word):
+        return starter and word.casefold() not in _NEVER_LAST  # an initial, or U.S., e.g., a.m.
+    name = word.casefold().strip(".")
+    if name in ("no", "nos"):
+        return not match.group(1).isdigit()
+    return name not in _ABBREVIATIONS or (starter and name not in _NEVER_LAST)
+
+
+# --- ranking ----------------------------------------------------------------------------------------------------
+
+TITLE_WEIGHT = 0.25  # of a query word that the title says, when telling that passage's sentences apart
+ASKING_WEIGHT = 0.3  # of a query word that names the kind of answer: "in which year" is answered by a year
+FIT_WEIGHT = 0.5  # of the fit, where a full overlap is 1
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A sentence with its score, from 0 to 1 + FIT_WEIGHT."""
+
+    score: float
+    sentence: str
+
+
+def weigh(query: Query, idf: Mapping[str, float]) -> dict[str, float]:
+    """The weight of each stem of the query: its idf, which `idf` must hold, less where it only asks."""
+    return {asked: idf[asked] * (ASKING_WEIGHT if asked in query.asking else 1.0) for asked in query.stems}
+
+
+def rank_sentences(query: Query, weights: Mapping[str, float], title: str, sentences: list[str]) -> list[Ranked]:
+    """The sentences of one passage, best first; equals stay in reading order. `weights` come from `weigh`."""
+    titled = {stem(word) for word in words(title)}
+    telling = {asked: weight * (TITLE_WEIGHT if asked in titled else 1.0) for asked, weight in weights.items()}
+    known = titled.union(query.stems)
+    ranked = [
+        Ranked(coverage(telling, sentence) + FIT_WEIGHT * query.fit(sentence, known), sentence)
+        for sentence in sentences
+    ]
+    return sorted(ranked, key=lambda one: -one.score)
+
+
+def coverage(weights: Mapping[str, float], text: str) -> float:
+    """The share (0 to 1) of the weight of `weights`' stems that the words of `text` meet."""
+    said = {stem(word) for word in words(text)}
+    total = sum(weights.values())
+    return sum(weight * likeness(asked, said) for asked, weight in weights.items()) / total if total else 0.0

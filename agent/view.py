@@ -1,0 +1,124 @@
+"""View: events on a terminal as they happen, or as plain text where there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..engine.session import TurnStats
+from .events import Answer, Event, Finished, Forced, Token, ToolCall, ToolResponse
+
+STYLES = {"thinking": "dim italic", "call": "cyan", "answer": "bold"}
+LABELS = {"thinking": "thinking", "call": "search", "answer": "answer"}
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Text without what would steer a terminal: escape sequences and bidirectional overrides are shown as U+FFFD."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+class View:
+    """Prints the events of a run. Thinking, call, response and answer each have a label and a colour of their own."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.part: str | None = None
+        self.at_line_start = True
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Token):
+            self.token(event)
+        elif isinstance(event, ToolCall):
+            self.close_part()
+            if event.error:
+                self.line("call refused", event.error, "yellow")
+        elif isinstance(event, ToolResponse):
+            self.response(event)
+        elif isinstance(event, Forced):
+            self.close_part()
+            self.line("forced", f"thinking closed ({event.reason})", "yellow")
+        elif isinstance(event, Finished):
+            self.close_part()
+
+    def token(self, token: Token) -> None:
+        text = printable(token.text)
+        if self.part != token.part:
+            text = text.lstrip("\n")
+            if not text.strip():
+                return
+            self.close_part()
+            self.part = token.part
+            self.console.print(f"\n[bold blue]{LABELS[token.part]}[/]")
+        if text:
+            self.console.print(Text(text, STYLES[token.part]), end="", soft_wrap=True)
+            self.at_line_start = text.endswith("\n")
+
+    def close_part(self) -> None:
+        if self.part is not None and not self.at_line_start:
+            self.console.print()
+        self.part, self.at_line_start = None, True
+
+    def response(self, event: ToolResponse) -> None:
+        self.close_part()
+        self.console.print("\n[bold blue]response[/]", end="")
+        note = f" {event.ids} ids appended" + (", from this run's own results" if event.repeated else "")
+        self.console.print(f"[dim]{note}{', cut to fit the context' if event.cut else ''}[/]")
+        if event.notice:
+            self.console.print(Text(printable(event.notice), "yellow"), soft_wrap=True)
+        elif not event.results:
+            self.console.print("[dim]no results[/]")
+        for number, result in enumerate(event.results, 1):
+            content = " ".join(printable(result.content).split())
+            self.console.print(
+                f"[green]{number} {escape(printable(result.title))}[/] [dim]{escape(printable(result.url))}[/]",
+                soft_wrap=True,
+            )
+            self.console.print(
+                Text(f"  {content[:240]}{'…' if len(content) > 240 else ''}", "green dim"), soft_wrap=True
+            )
+
+    def line(self, label: str, text: str, style: str) -> None:
+        self.console.print(f"\n[bold {style}]{label}[/] {escape(printable(text))}", soft_wrap=True)
+
+    def answer(self, answer: Answer) -> None:
+        """What closes a run: citations, what is unsupported, and the table of turns."""
+        for citation in answer.citations:
+            self.console.print(Text(f"source: {printable(citation.title)} ({printable(citation.url)})", "green"),
+                               soft_wrap=True)  # fmt: skip
+        for item in answer.unsupported:
+            where = f" ({item.url})" if item.url else ""
+            self.line("unsupported", f"{item.reason}{where}", "red")
+        if answer.finish_reason != "stop":
+            self.line("ended early", answer.finish_reason, "yellow")
+        self.console.print()
+        self.console.print(turns_table(answer.turns, answer.recomputed))
+
+
+def turns_table(turns: Sequence[TurnStats], recomputed: int) -> Table:
+    """One row per turn, with what was reused and how long it took."""
+    table = Table(title=None, caption=f"recomputed {recomputed}", caption_justify="left", header_style="bold")
+    for name in ("turn", "fed", "computed", "reused", "sampled", "first token", "tokens/s"):
+        table.add_column(name, justify="right")
+    for number, turn in enumerate(turns, 1):
+        rate = f"{turn.sampled / turn.decode_seconds:.0f}" if turn.decode_seconds else "-"
+        table.add_row(str(number), str(turn.fed), str(turn.computed), str(turn.reused), str(turn.sampled),
+                      f"{turn.prefill_seconds:.2f} s", rate)  # fmt: skip
+    return table
+
+
+@contextmanager
+def progress(console: Console, what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that vanishes when done; unit is "bytes" or "files". Nothing is shown where there is no terminal."""
+    count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
