@@ -1,0 +1,227 @@
+"""Prose about made-up things: subjects, statements of facts, and sentences that only fill space."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+from . import words
+from .facts import FAMILIES, Family, made_up_family
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that facts are told about."""
+
+    name: str  # as a title has it: "Velm Bridge"
+    phrase: str  # as a sentence has it: "the Velm Bridge"
+    kind: str  # thing | place | person | animal
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A question and the sentence that answers it."""
+
+    subject: Subject
+    family: Family
+    question: str
+    statement: str
+    value: str  # what the answer must hold
+
+
+class Writer:
+    """Writes questions and passages with one random generator; `sentences` is real prose to take the build from."""
+
+    def __init__(self, rng: random.Random, sentences: list[str]):
+        self.rng = rng
+        self.sentences = sentences
+
+    def subject(self, kind: str | None = None) -> Subject:
+        """A new subject; its name is made up in whole or in part."""
+        rng = self.rng
+        kind = kind or rng.choices(("thing", "place", "person", "animal"), (6, 2, 3, 2))[0]
+        if kind == "person":
+            name = words.person(rng) if rng.random() < 0.9 else words.name(rng)
+            return Subject(name, name, kind)
+        if kind == "animal":
+            name = f"{rng.choice((words.made_up(rng), rng.choice(words.ADJECTIVES)))} {words.made_up(rng)}"
+            if rng.random() < 0.4:
+                name = f"{words.name(rng)} {rng.choice(words.NOUNS)}"
+            return Subject(name[0].upper() + name[1:], f"the {name}", kind)
+        form = rng.random()
+        if kind == "place":
+            base = words.name(rng)
+            if form < 0.3:
+                name = f"{rng.choice(('Lake', 'Mount', 'Cape', 'Port', 'Saint', 'New'))} {base}"
+                return Subject(name, name, kind)
+            if form < 0.6:
+                return Subject(base, base, kind)
+            name = f"{base} {rng.choice(('River', 'Valley', 'Desert', 'Sea', 'Islands', 'Mountains', 'Glacier'))}"
+            return Subject(name, f"the {name}", kind)
+        if form < 0.30:
+            name = f"{words.name(rng)} {rng.choice(words.PLACE_TYPES)}"
+            return Subject(name, f"the {name}", kind)
+        if form < 0.40:
+            kind = f"{rng.choice(words.ADJECTIVES).capitalize()} {rng.choice(words.NOUNS).capitalize()}"
+            name = f"{kind} of {words.name(rng)}"
+            return Subject(name, f"the {name}", kind)
+        if form < 0.55:
+            name = f"{words.name(rng)} {words.name(rng)}"
+            return Subject(name, name, kind)
+        if form < 0.68:
+            name = words.name(rng)
+            return Subject(name, name, kind)
+        if form < 0.80:  # a technical name
+            letters = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.randint(2, 4)))
+            name = rng.choice((letters, f"{letters}-{rng.randint(1, 99)}", f"{words.name(rng)}-{rng.randint(1, 99)}B",
+                               f"{words.name(rng)}{letters}", f"{words.name(rng)}-{letters}"))  # fmt: skip
+            return Subject(name, name, kind)
+        if form < 0.92:  # a common noun phrase
+            name = f"{rng.choice((words.made_up(rng), rng.choice(words.ADJECTIVES)))} {rng.choice(words.NOUNS)}"
+            return Subject(name[0].upper() + name[1:], f"the {name}", kind)
+        name = f"{rng.choice(words.NOUNS)} {words.made_up(rng)}"
+        return Subject(name[0].upper() + name[1:], f"the {name}", kind)
+
+    def fact(self, subject: Subject | None = None, family: Family | None = None) -> Fact:
+        """A fact about a subject (a new one by default)."""
+        rng = self.rng
+        if family is None:
+            fitting = [f for f in FAMILIES if subject is None or f.subject == subject.kind]
+            family = made_up_family(rng) if not fitting or rng.random() < 0.2 else rng.choice(fitting)
+        subject = subject or self.subject(family.subject)
+        unit, number, value = rng.choice((*words.UNITS, *words.NOUNS[::7])), words.number(rng), self.value(family.value)
+        fill = {"s": subject.phrase, "v": value, "u": unit, "n": number, "k": rng.choice(words.NOUNS),
+                "w": self.noun_phrase()}  # fmt: skip
+        template = family.statement(rng)
+        used = next(key for key in "nvwk" if f"{{{key}}}" in template)
+        question = family.question(rng).format(**{**fill, "s": self.alias(subject)})
+        return Fact(subject, family, question, self.dress(template.format(**fill)), fill[used])
+
+    def alias(self, subject: Subject) -> str:
+        """The subject as a question names it: now and then only by one word of its name."""
+        parts = [word for word in subject.name.split() if word[0].isupper() and word.isalpha() and len(word) > 3]
+        if len(parts) > 1 and self.rng.random() < 0.08:
+            return self.rng.choice([word for word in parts if word not in words.PLACE_TYPES] or parts)
+        return subject.phrase
+
+    def value(self, kind: str) -> str:
+        """A made-up value that answers such a question."""
+        rng = self.rng
+        if kind == "who":
+            form = rng.random()
+            if form < 0.15:
+                return f"{words.person(rng)} and {words.person(rng)}"
+            return words.person(rng) if form < 0.85 else f"the {words.name(rng)} {rng.choice(words.PLACE_TYPES)}"
+        if kind == "when":
+            return words.day(rng)
+        if kind == "where":
+            form = rng.random()
+            if form < 0.5:
+                return words.name(rng)
+            return f"{words.name(rng)}, {words.name(rng)}" if form < 0.7 else self.subject("place").phrase
+        if kind in ("height", "length"):
+            unit = rng.choice(("metres", "feet", "kilometres", "miles", "m", "km", "square kilometres", "hectares"))
+            value = f"{words.number(rng)} {unit}"
+            return (
+                f"{value} ({words.number(rng)} {rng.choice(('feet', 'miles', 'm'))})" if rng.random() < 0.2 else value
+            )
+        if kind == "weight":
+            return words.quantity(rng)
+        name = words.name(rng) if rng.random() < 0.6 else self.noun_phrase()
+        return f'"{name}"' if rng.random() < 0.1 else name
+
+    def noun_phrase(self) -> str:
+        rng = self.rng
+        noun = rng.choice(words.NOUNS) if rng.random() < 0.7 else words.made_up(rng)
+        if rng.random() < 0.6:
+            noun = f"{rng.choice(words.ADJECTIVES)} {noun}"
+        return noun if rng.random() < 0.7 else f"{noun} and {rng.choice(words.NOUNS)}"
+
+    def clause(self) -> str:
+        """Some words to hang on a sentence."""
+        rng = self.rng
+        verb, phrase = rng.choice(words.VERBS), self.noun_phrase()
+        return rng.choice((
+            f"which {verb} the {phrase}", f"where {words.name(rng)} {verb} a {phrase}",
+            f"after the {rng.choice(words.NOUNS)} {verb} {rng.choice(words.ADVERBS)}",
+            f"because the {phrase} {verb} {words.quantity(rng)}", f"as {words.person(rng)} {verb} in {words.day(rng)}",
+            f"and {rng.choice(words.ADVERBS)} {verb} the {phrase}", f"with {words.quantity(rng)} of {phrase}",
+            f"not far from {words.name(rng)}", f"during the {rng.choice(words.ADJECTIVES)} {rng.choice(words.NOUNS)}",
+        ))  # fmt: skip
+
+    def dress(self, core: str) -> str:
+        """A bare statement as prose has it: with a clause around it, in any of many shapes."""
+        rng, form = self.rng, self.rng.random()
+        if form < 0.3:
+            text = core
+        elif form < 0.55:
+            text = f"{core}{rng.choice((', ', ' ', '; '))}{self.clause()}"
+        elif form < 0.68:
+            text = f"{rng.choice(words.ADVERBS).capitalize()}, {self.lower(core)}, {self.clause()}"
+        elif form < 0.76:
+            text = f"{core} ({self.noun_phrase()})"
+        elif form < 0.88:
+            lead = rng.choice((f"In {words.day(rng)}", f"With {words.quantity(rng)}", f"Near {words.name(rng)}",
+                               f"For {words.quantity(rng)}", f"According to {words.person(rng)}"))  # fmt: skip
+            text = f"{lead}, {self.lower(core)}"
+        else:
+            text = f"{core}, {self.clause()}, {self.clause()}"
+        return self.garnish(text[0].upper() + text[1:] + ".")
+
+    def lengthen(self, sentence: str) -> str:
+        """The sentence with another one hung on behind, before or inside it."""
+        rng = self.rng
+        body, more = sentence.rstrip("."), self.filler().rstrip(".")
+        more = more[0].lower() + more[1:] if rng.random() < 0.7 else more
+        form = rng.random()
+        if form < 0.6:
+            joint = rng.choice(("; ", ", and ", ", but ", ", while ", " because ", ": ", " – ", ", which means that "))
+            return f"{body}{joint}{more}."
+        if form < 0.85:
+            lead = f"{rng.choice(('Although', 'While', 'Because', 'When', 'After', 'As'))} {more}, "
+            return f"{lead}{body[0].lower() + body[1:] if body.startswith(('The ', 'It ', 'In ')) else body}."
+        parts = body.split(" ")
+        cut = rng.randint(1, len(parts))
+        return f"{' '.join(parts[:cut])} ({more}) {' '.join(parts[cut:])}".rstrip() + "."
+
+    def garnish(self, sentence: str) -> str:
+        """Now and then one of the small marks of real prose, between two words."""
+        rng = self.rng
+        if rng.random() > 0.15:
+            return sentence
+        mark = rng.choice((
+            "–", "—", "&", "and/or", "e.g.", "c. 1200", "U.S.", "No. 5", "(1871–1943)", "10–12", "CO2", "1990s", "-",
+            f"{words.number(rng)} °C", f"{words.number(rng)} km²", f"“{words.name(rng)}”", f"‘{words.made_up(rng)}’",
+            f"£{words.number(rng)}", f"€{words.number(rng)}", f"{rng.randint(1, 20)}th", f"{rng.randint(1, 99)}%", "½",
+            f"{words.name(rng)}'s", f"{rng.choice(words.NOUNS)}'s", f"St. {words.name(rng)}", f"7 × {rng.randint(2, 9)}",
+            f"the {rng.randint(1, 9)}:{rng.randint(10, 59)} {rng.choice(words.NOUNS)}", f"“{self.noun_phrase()},”",
+            f"{rng.choice(words.ADJECTIVES)}-{rng.choice(words.NOUNS)}", f"({self.noun_phrase()})", f'"{self.noun_phrase()}"',
+            f"{words.name(rng)}-{words.name(rng)}", f"{rng.choice('ABCDEFGH')}. {words.name(rng)}", "Mr.", "vs.", "/",
+        ))  # fmt: skip
+        parts = sentence.split(" ")
+        parts.insert(rng.randint(1, len(parts)), mark)
+        return " ".join(parts)
+
+    @staticmethod
+    def lower(core: str) -> str:
+        return core[0].lower() + core[1:] if core.startswith(("The ", "There ", "Each ", "About ")) else core
+
+    def filler(self) -> str:
+        """A sentence with the build of real prose and many of its words replaced."""
+        rng = self.rng
+        if not self.sentences or rng.random() < 0.35:
+            return self.dress(f"the {self.noun_phrase()} {rng.choice(words.VERBS)} the {self.noun_phrase()}")
+        rate = rng.choice((0.2, 0.5, 0.8))
+
+        def swap(match: re.Match[str]) -> str:
+            word = match.group()
+            if rng.random() > rate or (len(word) < 4 and not word[0].isdigit()):
+                return word
+            if word[0].isdigit():
+                return words.number(rng)
+            if word[0].isupper():
+                return words.name(rng)
+            return rng.choice((rng.choice(words.NOUNS), rng.choice(words.VERBS), words.made_up(rng)))
+
+        return self.garnish(re.sub(r"[^\W\d_]+|\d[\d.,]*(?<![.,])", swap, rng.choice(self.sentences)))
