@@ -190,14 +190,14 @@ class Writer:
         rng = self.rng
         if rng.random() > 0.15:
             return sentence
+        name, noun, number = words.name(rng), rng.choice(words.NOUNS), words.number(rng)
         mark = rng.choice((
             "–", "—", "&", "and/or", "e.g.", "c. 1200", "U.S.", "No. 5", "(1871–1943)", "10–12", "CO2", "1990s", "-",
-            f"{words.number(rng)} °C", f"{words.number(rng)} km²", f"“{words.name(rng)}”", f"‘{words.made_up(rng)}’",
-            f"£{words.number(rng)}", f"€{words.number(rng)}", f"{rng.randint(1, 20)}th", f"{rng.randint(1, 99)}%", "½",
-            f"{words.name(rng)}'s", f"{rng.choice(words.NOUNS)}'s", f"St. {words.name(rng)}", f"7 × {rng.randint(2, 9)}",
-            f"the {rng.randint(1, 9)}:{rng.randint(10, 59)} {rng.choice(words.NOUNS)}", f"“{self.noun_phrase()},”",
-            f"{rng.choice(words.ADJECTIVES)}-{rng.choice(words.NOUNS)}", f"({self.noun_phrase()})", f'"{self.noun_phrase()}"',
-            f"{words.name(rng)}-{words.name(rng)}", f"{rng.choice('ABCDEFGH')}. {words.name(rng)}", "Mr.", "vs.", "/",
+            f"{number} °C", f"{number} km²", f"“{name}”", f"‘{words.made_up(rng)}’", f"£{number}", f"€{number}",
+            f"{rng.randint(1, 20)}th", f"{rng.randint(1, 99)}%", "½", f"{name}'s", f"{noun}'s", f"St. {name}",
+            f"7 × {rng.randint(2, 9)}", f"the {rng.randint(1, 9)}:{rng.randint(10, 59)} {noun}", "Mr.", "vs.", "/",
+            f"“{self.noun_phrase()},”", f"{rng.choice(words.ADJECTIVES)}-{noun}", f"({self.noun_phrase()})",
+            f'"{self.noun_phrase()}"', f"{name}-{words.name(rng)}", f"{rng.choice('ABCDEFGH')}. {name}",
         ))  # fmt: skip
         parts = sentence.split(" ")
         parts.insert(rng.randint(1, len(parts)), mark)

@@ -16,7 +16,7 @@ from ...engine.tokenizer import Tokenizer
 from .. import prompt
 from ..search import SearchResult
 from . import words
-from .facts import FAMILIES
+from .facts import Family
 from .language import Fact, Subject, Writer
 
 # What a query leaves out of its question.
@@ -111,9 +111,9 @@ class Sampler:
         form = self.rng.random()
         if form < 0.03:
             return self.greeting()
-        if form < 0.16:
+        if form < 0.14:
             return self.missing()
-        return self.salad() if form < 0.45 else self.fact()
+        return self.salad() if form < 0.48 else self.fact()
 
     def greeting(self) -> Sample:
         about_self = self.rng.random() < 0.4
@@ -124,7 +124,10 @@ class Sampler:
     def fact(self) -> Sample:
         """A fact, its passage, and passages that are near misses."""
         fact = self.writer.fact()
-        return self.answered(self.vary(fact.question), self.passage(fact), self.near_misses(fact))
+        gold, others = self.passage(fact), self.near_misses(fact)
+        if self.rng.random() < 0.5:
+            others = [*self.siblings(fact.subject, gold, fact.family), *others[:1]]
+        return self.answered(self.vary(fact.question), gold, others)
 
     def salad(self) -> Sample:
         """A question made of a subject and a few words of a sentence: no relation that could be known beforehand."""
@@ -150,7 +153,35 @@ class Sampler:
             )
             for _ in range(rng.choice((0, 1, 2, 2, 2)))
         ]
+        if rng.random() < 0.4:
+            others = [*self.siblings(subject, gold, None), *others[:1]]
         return self.answered(question, gold, others)
+
+    def siblings(self, subject: Subject, gold: SearchResult, family: Family | None) -> list[SearchResult]:
+        """Other passages of the right one's document: its subject and file, another section, another fact."""
+        rng = self.rng
+        head, colon, _ = gold.title.partition(": ")
+        base = gold.url.rpartition("#")[0] or gold.url
+        found = []
+        for number in rng.sample(range(1, 12), rng.choice((1, 2, 2))):
+            title = f"{head}: {self.section()}" if colon else gold.title
+            fact = self.writer.fact(subject)
+            wanted = family is not None and fact.family is not family and rng.random() < 0.6
+            content = self.place(subject, fact.statement if wanted else self.writer.filler()).content
+            if (url := f"{base}#{number}") != gold.url:
+                found.append(SearchResult(title, url, content))
+        return found
+
+    def section(self) -> str:
+        """A heading inside a document: 'Coast', 'The early years of Velm', 'Dimensions and upkeep'."""
+        rng = self.rng
+        noun, other = rng.choice(words.NOUNS), rng.choice(words.NOUNS)
+        phrase = rng.choice((
+            noun, self.writer.noun_phrase(), f"{noun} and {other}", f"the {rng.choice(words.ADJECTIVES)} {noun}",
+            f"a {self.writer.noun_phrase()}", f"{noun} of {words.name(rng)}",
+            f"why the {noun} {rng.choice(words.VERBS)}",
+        ))  # fmt: skip
+        return phrase[0].upper() + phrase[1:]
 
     def missing(self) -> Sample:
         """Nothing answers: other subjects, the right subject with another kind of fact, no results, or a notice."""
@@ -168,7 +199,7 @@ class Sampler:
                       answer_text(misses, None), [NOT_FOUND])  # fmt: skip
 
     def answered(self, question: str, gold: SearchResult, others: list[SearchResult]) -> Sample:
-        rank = 0 if self.rng.random() < 0.6 else self.rng.randint(0, len(others))
+        rank = 0 if self.rng.random() < 0.85 else self.rng.randint(0, len(others))
         results = [*others[:rank], gold, *others[rank:]]
         return Sample("fact", question, call_text(question), prompt.response_text(results),
                       answer_text(results, rank), [gold.content, gold.url])  # fmt: skip
@@ -196,11 +227,11 @@ class Sampler:
         named = subject.phrase in sentence
         title = subject.name
         form = rng.random()
-        if form < 0.15:
-            title = f"{subject.name}: {rng.choice(words.NOUNS).capitalize()}"
-        elif form < 0.25 and named:
+        if form < 0.25:
+            title = f"{subject.name}: {self.section()}"
+        elif form < 0.33 and named:
             title = rng.choice((words.name(rng), self.writer.noun_phrase().capitalize()))
-        elif form < 0.33:
+        elif form < 0.39:
             title = f"{rng.choice(words.ADJECTIVES).capitalize()} {subject.name}"
         elif named and form < 0.6:  # the title names the subject, the sentence says "it"
             pronouns = ["he", "she"] if subject.kind == "person" else ["it"]
@@ -249,12 +280,7 @@ class Sampler:
         misses = []
         for _ in range(max(at_least, self.rng.choice((0, 1, 2, 2, 2, 3)))):
             form = self.rng.random()
-            if form < 0.12 and fact.family.value in ("when", "number", "height", "length", "weight"):
-                wordless = [f for f in FAMILIES if f.subject == fact.subject.kind and f.value in ("who", "where")]
-                if wordless:  # the right subject, but nothing that could be the number asked for
-                    about = self.writer.fact(fact.subject, self.rng.choice(wordless))
-                    misses.append(self.place(fact.subject, re.sub(r"\d", "", about.statement)))
-            elif form < 0.45:
+            if form < 0.45:
                 other = self.writer.fact(self.relative(fact.subject), fact.family)
                 misses.append(self.passage(other))
             elif form < 0.7:

@@ -53,7 +53,7 @@ class Recipe:
     num_heads: int = 4
     num_kv_heads: int = 2
     copy_steps: int = 250  # copying random prose first: it makes copying heads appear early
-    full_prompt_from: float = 0.65  # the part of the steps from which every sample has the whole template before it
+    full_prompt_from: float = 0.6  # the part of the steps from which every sample has the whole template before it
     part_prompt_before: float = 0.4  # how often one has a part of it until then
     decay_from: float = 0.3  # the part of the steps from which the learning rates fall linearly to zero
     muon_lr: float = 0.02
@@ -188,10 +188,11 @@ class Batches:
                 )
 
     def opening(self, share: float) -> Tensor:
-        """The ids before the question: the last `share` of the template of some day, at least its last line."""
+        """The ids before the question: the last `share` of the template of some day, at least its last line. Lengths
+        come in steps, since the matrix library prepares each new shape anew."""
         day = date(self.rng.randint(2024, 2032), self.rng.randint(1, 12), self.rng.randint(1, 28))
         ids = prompt.opening_ids(self.tokenizer, day, self.rng.randint(1, 9))
-        return torch.tensor([ids[min(int(len(ids) * (1 - share)), len(ids) - 8) :]])
+        return torch.tensor([ids if share == 1.0 else ids[-(8 + int(share * 4) * 120) :]])
 
 
 def loss_of(model: Decoder, opening: Tensor | None, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,7 +204,9 @@ def loss_of(model: Decoder, opening: Tensor | None, ids: Tensor, labels: Tensor)
             cache.position = opening.shape[1]
         hidden = model.hidden(ids, cache)[:, :-1]
         counted = labels[:, 1:] != PAD
-        logits = model.logits(hidden[counted])
+        rows = hidden[counted]
+        padded = functional.pad(rows, (0, 0, 0, -len(rows) % 512))
+        logits = model.logits(padded)[: len(rows)]
     target = labels[:, 1:][counted]
     return functional.cross_entropy(logits, target), (logits.argmax(-1) == target).float().mean()
 
@@ -297,12 +300,15 @@ def main(
     seed: Annotated[int, typer.Option()] = Recipe.seed,
     start: Annotated[Path | None, typer.Option(help="go on from this checkpoint, without the copying phase")] = None,
     decay_from: Annotated[float, typer.Option(help="part of the steps after which rates fall")] = Recipe.decay_from,
+    full_from: Annotated[
+        float, typer.Option(help="part of the steps after which prompts are whole")
+    ] = Recipe.full_prompt_from,
     peak: Annotated[float, typer.Option(help="factor on the learning rates")] = 1.0,
 ) -> None:
     """Train the built-in model and its tokenizer into a checkpoint folder."""
     if not hasattr(torch.optim, "Muon"):
         raise SystemExit("training needs torch.optim.Muon: install torch>=2.9")
-    recipe = Recipe(steps=steps, tokens_per_step=tokens, seed=seed, decay_from=decay_from,
+    recipe = Recipe(steps=steps, tokens_per_step=tokens, seed=seed, decay_from=decay_from, full_prompt_from=full_from,
                     muon_lr=Recipe.muon_lr * peak, adam_lr=Recipe.adam_lr * peak,
                     copy_steps=0 if start else Recipe.copy_steps)  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)

@@ -120,7 +120,7 @@ Stadium Falls Mountains Sea Bay Church Garden Prize Project Protocol Method Mode
 ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p ph pl pr q qu r s sc sh sk sl sn sp st str sw t th tr tw v w wh x y z".split()
 VOWELS = "a e i o u a e i o u ai au ea ee ei eo ia ie io oa oi oo ou ua y".split()
 CODAS = "b ck d f ft g k l ld ll lm ln lp lt m mp n nd ng nk nt p r rd rk rm rn rt s sh sk ss st t th tt v x z".split()
-ACCENTED = "á é è ê í ó ö ü ñ ç ã å ø".split()
+ACCENTED = "á é è ê í ó ö ü ñ ç ã å ø ä ł ś č ž ß ő ğ ş ý ž ū ō ì ò à".split()
 
 
 def made_up(rng: random.Random, syllables: int | None = None) -> str:
@@ -129,7 +129,7 @@ def made_up(rng: random.Random, syllables: int | None = None) -> str:
     word = ""
     for index in range(count):
         onset = rng.choice(ONSETS) if index == 0 or rng.random() < 0.85 else ""
-        vowel = rng.choice(ACCENTED) if rng.random() < 0.02 else rng.choice(VOWELS)
+        vowel = rng.choice(ACCENTED) if rng.random() < 0.04 else rng.choice(VOWELS)
         coda = rng.choice(CODAS) if rng.random() < (0.75 if index == count - 1 else 0.35) else ""
         word += onset + vowel + coda
     return word if len(word) > 2 else word + rng.choice(CODAS)
