@@ -48,7 +48,7 @@ class Checkpoint:
             weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
             files: dict[Path, set[str] | None] = {}
             for name, file in weight_map.items():
-                if Path(file).name != file:
+                if Path(file).name != file or file in ("", ".."):
                     raise LonghandError(f"{index}: {file!r} is not a file name")
                 names = files.setdefault(self.folder / file, set())
                 assert names is not None

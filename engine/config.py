@@ -10,6 +10,9 @@ from typing import Any
 from .errors import LonghandError
 
 DTYPES = ("float32", "bfloat16", "float16")
+# What config.json calls the sizes that have another name here.
+STORED_NAMES = {"num_layers": "num_hidden_layers", "num_heads": "num_attention_heads",
+                "num_kv_heads": "num_key_value_heads"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class ModelConfig:
         for name in sizes:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise LonghandError(f"config: {name} must be a positive integer, not {value!r}")
+                stored = STORED_NAMES.get(name, name)
+                raise LonghandError(f"config: {stored} must be a positive integer, not {value!r}")
         if self.num_heads % self.num_kv_heads:
             raise LonghandError(
                 f"config: num_attention_heads {self.num_heads} is not a multiple of num_key_value_heads "
@@ -61,6 +65,10 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise LonghandError(f"config: {name} must be a positive number, not {value!r}")
+        if not isinstance(self.tie_word_embeddings, bool):
+            raise LonghandError(f"config: tie_word_embeddings must be true or false, not {self.tie_word_embeddings!r}")
+        if self.yarn is not None and self.rope_theta <= 1:
+            raise LonghandError(f"config: rope_theta must be above 1 for YaRN, not {self.rope_theta!r}")
         if self.dtype not in DTYPES:
             raise LonghandError(f"config: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
 
@@ -101,7 +109,10 @@ class ModelConfig:
             raise LonghandError(f"model_type {raw.get('model_type')!r} is not supported; Longhand runs 'qwen2'")
         if raw.get("hidden_act", "silu") != "silu":
             raise LonghandError(f"hidden_act {raw['hidden_act']!r} is not Qwen2's 'silu'")
-        if raw.get("use_sliding_window") or "sliding_attention" in (raw.get("layer_types") or ()):
+        layer_types = raw.get("layer_types") or []
+        if not isinstance(layer_types, list) or any(kind != "full_attention" for kind in layer_types):
+            raise LonghandError("layer_types other than 'full_attention' are not supported")
+        if raw.get("use_sliding_window"):
             raise LonghandError("use_sliding_window is not supported; only full attention is")
         for name in ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size", "vocab_size"):
             if name not in raw:
@@ -109,11 +120,16 @@ class ModelConfig:
         heads = raw["num_attention_heads"]
         head_dim = raw.get("head_dim")
         if head_dim is None:
-            if not isinstance(heads, int) or heads < 1 or not isinstance(raw["hidden_size"], int):
-                raise LonghandError(f"num_attention_heads must be a positive integer, not {heads!r}")
+            for name in ("num_attention_heads", "hidden_size"):
+                if not isinstance(raw[name], int) or raw[name] < 1:
+                    raise LonghandError(f"{name} must be a positive integer, not {raw[name]!r}")
             if raw["hidden_size"] % heads:
-                raise LonghandError(f"hidden_size {raw['hidden_size']} is not a multiple of {heads} heads")
+                raise LonghandError(
+                    f"hidden_size {raw['hidden_size']} is not a multiple of num_attention_heads {heads}"
+                )
             head_dim = raw["hidden_size"] // heads
+        if raw.get("rope_parameters") and raw.get("rope_scaling"):
+            raise LonghandError("rope_parameters and rope_scaling are both given; remove one")
         rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
         if not isinstance(rope, dict):
             raise LonghandError(f"rope parameters must be an object, not {rope!r}")
@@ -127,12 +143,12 @@ class ModelConfig:
             intermediate_size=raw["intermediate_size"],
             num_layers=raw["num_hidden_layers"],
             num_heads=heads,
-            num_kv_heads=raw.get("num_key_value_heads", heads),
+            num_kv_heads=heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"],
             head_dim=head_dim,
             rms_norm_eps=raw.get("rms_norm_eps", 1e-6),
             rope_theta=rope.get("rope_theta", raw.get("rope_theta", 10000.0)),
             max_position_embeddings=max_positions,
-            tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
+            tie_word_embeddings=raw.get("tie_word_embeddings", False),
             dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "float32").removeprefix("torch."),
             yarn=_yarn(rope, max_positions),
             quantization=quantization.get("quant_method", "unknown") if quantization else None,
@@ -162,9 +178,12 @@ def _yarn(rope: dict[str, Any], max_positions: int) -> Yarn | None:
     factor = number("factor")
     if factor < 1:
         raise LonghandError(f"yarn factor must be at least 1, not {factor}")
+    original = number("original_max_position_embeddings", max_positions)
+    if original < 1:
+        raise LonghandError(f"yarn original_max_position_embeddings must be at least 1, not {original!r}")
     return Yarn(
         factor=float(factor),
-        original_max_position_embeddings=int(number("original_max_position_embeddings", max_positions)),
+        original_max_position_embeddings=int(original),
         beta_fast=float(number("beta_fast", 32.0)),
         beta_slow=float(number("beta_slow", 1.0)),
         attention_factor=None if rope.get("attention_factor") is None else float(number("attention_factor")),

@@ -97,9 +97,9 @@ class Engine:
         """What a saved session must agree with to be continued here."""
         rope = (self.config.rope_theta, self.config.head_dim, self.config.yarn)
         return {
+            "rope": repr(rope),  # before the model, whose fingerprint covers it too: the first difference is named
             "model": self.fingerprint,
             "quantization": str(self.quantization),
-            "rope": repr(rope),
             "tokenizer": self.tokenizer.sha256,
             "dtype": f"{self.dtype} with {self.kv_dtype} cache",
         }

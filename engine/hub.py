@@ -12,11 +12,15 @@ PATTERNS = ["config.json", "generation_config.json", "tokenizer.json", "*.safete
 
 def resolve(path_or_hub_id: str | Path) -> Path:
     """A folder as it is; a hub id (`owner/name`) from the hub's local cache, else downloaded into it."""
-    folder = Path(path_or_hub_id).expanduser()
-    if folder.is_dir():
-        return folder
     hub_id = str(path_or_hub_id)
-    if folder.exists():
+    try:
+        folder = Path(path_or_hub_id).expanduser()
+        if folder.is_dir():
+            return folder
+        is_file = folder.exists()
+    except (OSError, RuntimeError) as error:  # a name too long for the disk, a home that does not exist
+        raise LonghandError(f"{hub_id}: no such folder ({type(error).__name__})") from None
+    if is_file:
         raise LonghandError(f"{folder}: a checkpoint is a folder, this is a file")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", hub_id):
         raise LonghandError(f"{hub_id}: no such folder, and not a hub id (owner/name)")
@@ -64,5 +68,5 @@ def _download(hub_id: str) -> Path:
     except HfHubHTTPError as error:
         code = error.response.status_code if error.response is not None else "?"
         raise LonghandError(f"{hub_id}: the hub answered with HTTP status {code}") from None
-    except OSError as error:
+    except Exception as error:  # sockets, disks, and what the library lets through of its HTTP client
         raise LonghandError(f"{hub_id}: the download failed ({type(error).__name__}); check network and disk") from None

@@ -38,7 +38,8 @@ class SamplingParams:
             check(name, math.isfinite(value), "a finite number")
         check("temperature", self.temperature >= 0, "0 (greedy) or more")
         check("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
-        check("top_k", isinstance(self.top_k, int) and self.top_k >= 0, "a whole number, 0 for no limit")
+        whole = isinstance(self.top_k, int) and not isinstance(self.top_k, bool)
+        check("top_k", whole and self.top_k >= 0, "a whole number, 0 for no limit")
         check("min_p", 0 <= self.min_p <= 1, "between 0 and 1")
         check("repetition_penalty", self.repetition_penalty > 0, "above 0")
 

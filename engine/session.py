@@ -159,8 +159,8 @@ class Session:
         self, max_tokens: int, stops: frozenset[int], sampling: SamplingParams, loops: LoopDetector
     ) -> Iterator[Token]:
         self._refuse_while_generating("generate")
+        turn = self._turn()  # before the flag: Ctrl-C strikes where a call begins or ends, and must not leave it set
         self._generating, self.finish_reason = True, None
-        turn = self._turn()
         try:
             started = time.perf_counter()
             logits = self._forward(turn)
@@ -190,8 +190,8 @@ class Session:
         finally:
             self._generating = False
             if self._open is turn:
-                self._turns.append(turn)
                 self._open = None
+                self._turns.append(turn)
 
     def rewind(self, n: int) -> None:
         """Keep the first n ids. The cache keeps what it holds of them, except that one id is left to forward, so that
@@ -202,9 +202,10 @@ class Session:
         if n == len(self._ids):
             return
         keep = min(self.cached, max(n - 1, 0))
-        self._given_back += self.cached - keep
+        dropped = self.cached - keep
+        self._cache.rewind(keep)  # no calls from here on: Ctrl-C comes before all of it or after all of it
+        self._given_back += dropped
         self._logits = None
-        self._cache.rewind(keep)
         del self._ids[n:], self._sources[n:]
         if self._open is not None and not self._open.computed:
             self._open = None
@@ -245,7 +246,7 @@ class Session:
     def _sample(self, logits: Tensor, sampling: SamplingParams) -> Token:
         sampled: list[int] = []
         if sampling.presence_penalty:
-            sampled = [i for i, source in zip(self._ids, self._sources, strict=True) if source == "sampled"]
+            sampled = [i for i, source in zip(self._ids, self.sources, strict=True) if source == "sampled"]
         token = Token(*self._sampler.sample(logits, len(self._ids), sampling, self._ids, sampled))
         self._append([token.id], "sampled")
         return token
@@ -262,10 +263,9 @@ class Session:
             self._cache.reserve(end)
             hidden = self.engine.decoder.hidden(self.engine.tensor(self._ids[start:end]), self._cache)
             logits = self.engine.decoder.logits(hidden[-1]) if end == len(self._ids) else None
-            self._logits = None
+            self._cache.advance(end - start)  # no calls from here on, as in rewind
             self._forwarded += end - start
             turn.computed += end - start
-            self._cache.advance(end - start)
             self._logits = logits
         if self._logits is None:
             raise LonghandError("no logits: the session has no ids; feed some first")

@@ -35,7 +35,7 @@ def save_session(session: Session, path: Path) -> None:
     }
     for layer, (keys, values) in enumerate(zip(cache.keys, cache.values, strict=True)):
         tensors[f"keys.{layer}"], tensors[f"values.{layer}"] = keys[:n].cpu(), values[:n].cpu()
-    if session._logits is not None:
+    if session._logits is not None and not session.pending:
         tensors["logits"] = session._logits.cpu()
     metadata = {"format": FORMAT, "seed": str(session.seed), **session.engine.identity}
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -69,7 +69,10 @@ def restore_session(engine: Engine, path: Path) -> Session:
     except (OSError, SafetensorError) as error:
         raise LonghandError(f"{path}: not a readable safetensors file ({error})") from None
 
-    session = Session(engine, seed=int(metadata["seed"]) if metadata.get("seed", "").isdecimal() else 0)
+    seed = metadata.get("seed", "")
+    if not seed.isdecimal() or len(seed) > 19 or int(seed) >= 2**63:
+        raise LonghandError(f"{path}: damaged: {seed!r} is not a seed")
+    session = Session(engine, int(seed))
     ids, sources, cached = _checked(engine, path, tensors)
     for token_id, source in zip(ids, sources, strict=True):
         if not engine.defines(token_id) or source >= len(SOURCES):
@@ -82,7 +85,7 @@ def restore_session(engine: Engine, path: Path) -> Session:
         cache.extend(layer, tensors[f"keys.{layer}"], tensors[f"values.{layer}"])
     session._append(ids, "prompt")
     session._sources[:] = [SOURCES[source] for source in sources]
-    session._logits = tensors["logits"].to(engine.device) if "logits" in tensors else None
+    session._logits = tensors["logits"].to(engine.device, copy=True) if "logits" in tensors else None
     session._forwarded = cached
     cache.advance(cached)
     return session

@@ -77,6 +77,9 @@ class Tokenizer:
                 self._bytes[token_id] = bytes(alphabet[char] for char in piece)
             else:
                 raise LonghandError(f"{name}: token {token_id} is not made of bytes; only byte-level BPE is supported")
+        for char, byte in alphabet.items():  # text with such a byte would lose it in silence
+            if self._literal.token_to_id(char) is None:
+                raise LonghandError(f"{name}: byte {byte:#04x} has no piece; only byte-level BPE is supported")
         self.control = self._control_ids()
 
     @staticmethod
@@ -179,9 +182,12 @@ def _scalar(text: str) -> str:
 
 def _load(raw: dict[str, Any], name: str) -> tokenizers.Tokenizer:
     try:
-        return tokenizers.Tokenizer.from_str(json.dumps(raw))
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(raw))
     except Exception as error:  # tokenizers raises bare Exception for every malformed file
         raise LonghandError(f"{name}: not a usable tokenizer ({error})") from None
+    tokenizer.no_truncation()  # a file written after a call with truncation=True carries it, and would cut every text
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _with_added_in_vocab(raw: dict[str, Any], name: str) -> dict[str, Any]:
@@ -191,13 +197,17 @@ def _with_added_in_vocab(raw: dict[str, Any], name: str) -> dict[str, Any]:
     model = raw["model"]
     if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise LonghandError(f"{name}: only byte-level BPE is supported, not {model.get('type')!r}")
+    if not all(isinstance(token_id, int) for token_id in model["vocab"].values()):
+        raise LonghandError(f"{name}: an id in the vocabulary is not a number")
+    if not isinstance(raw.get("added_tokens") or [], list):
+        raise LonghandError(f"{name}: added_tokens is not a list")
     raw = {**raw, "model": {**model, "vocab": dict(model["vocab"])}, "added_tokens": raw.get("added_tokens") or []}
     vocab = raw["model"]["vocab"]
     ids = {token_id: piece for piece, token_id in vocab.items()}
     for token in raw["added_tokens"]:
-        if not isinstance(token, dict) or not isinstance(token.get("id"), int) or "content" not in token:
+        content, token_id = (token.get("content"), token.get("id")) if isinstance(token, dict) else (None, None)
+        if not isinstance(content, str) or not isinstance(token_id, int):
             raise LonghandError(f"{name}: malformed added token {token!r}")
-        content, token_id = token["content"], token["id"]
         if vocab.get(content, token_id) != token_id or ids.get(token_id, content) != content:
             raise LonghandError(f"{name}: added token {content!r} clashes with the vocabulary at id {token_id}")
         vocab[content] = token_id
