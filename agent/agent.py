@@ -19,6 +19,8 @@ from .trace import spans
 
 MAX_QUESTION = 20_000  # characters: longer is a pasted document, not a question
 EXTRA_ROUNDS = 4  # corrections, notices and repeated queries that a run may have besides its searches
+MAX_CALL = 1024  # ids: what has no </tool_call> by then is no call, and budgets count again
+MAX_CLOSINGS = 2  # times that a run's thinking is closed for the model, should it open it again
 
 
 class Agent:
@@ -54,6 +56,7 @@ class Agent:
         no search can succeed (a refused key).
         """
         question = check_question(question)
+        self._run = None
         if session is None or session is not self.session:
             self._known = {}
         if session is None:
@@ -72,8 +75,8 @@ class Agent:
                 f"{session.max_context}; ask a shorter question, start anew, or raise max_context"
             )
         self.session = session
-        run = self._run = Run(self, session, question)
         session.feed(ids, source="prompt")
+        run = self._run = Run(self, session, question)
         return run.events()
 
     def interrupted(self) -> Answer | None:
@@ -101,23 +104,25 @@ class Run:
         self.thinking = True  # the prompt ends with <think>
         self.thought = self.answered = 0  # sampled ids of either kind
         self.call_start: int | None = None  # index of the <tool_call> that is open
-        self.answer_start: int | None = None  # index behind the last </think> or response
-        self.segment_start = len(session)  # where the text since the last response begins, moved on by each
+        self.segment_start = len(session)  # index behind the last </think> or response: where the answer begins
         self.searches: list[tuple[str, list[SearchResult]]] = []
-        self.rounds = 0
+        self.rounds = 0  # calls, of every kind
         self.refusals = 0
+        self.closings = 0
+        self.full = False  # a response found no room
 
     def events(self) -> Iterator[Event]:
-        self.segment_start = len(self.session)
         while True:
             reason = yield from self.generate()
             if reason == "call":
                 yield from self.respond()
                 if self.refusals > 2:
                     reason = "searches"
+                elif self.full:
+                    reason = "context"
                 else:
                     continue
-            elif self.thinking and reason in ("thinking", "context", "loop"):
+            if self.thinking and reason in ("thinking", "context", "loop"):
                 forced = self.close_thinking(reason)
                 if forced is not None:
                     yield forced
@@ -152,10 +157,12 @@ class Run:
             tokens.close()  # type: ignore[attr-defined]
 
     def spent(self) -> str | None:
-        """Which budget is used up: thinking, answer or none. A call is never cut in two."""
+        """Which budget is used up: thinking, answer or none. A call is never cut in two, unless it does not end."""
         budget = self.agent.budget
         if self.call_start is not None:
-            return None
+            if len(self.session) - self.call_start <= MAX_CALL:
+                return None
+            self.call_start = None
         if self.thinking:
             return "thinking" if budget.thinking is not None and self.thought >= budget.thinking else None
         return "answer" if budget.answer is not None and self.answered >= budget.answer else None
@@ -168,19 +175,18 @@ class Run:
             self.thought += 1
         else:
             self.answered += 1
-        if token_id == control.think_end:
-            self.thinking, self.answer_start = False, here + 1
+        if token_id == control.think_end:  # also leaves a call that was begun and forgotten
+            self.thinking, self.call_start, self.segment_start = False, None, here + 1
         elif token_id == control.think:
-            self.thinking, self.answer_start = True, None
+            self.thinking, self.call_start = True, None
         elif token_id == control.tool_call and self.call_start is None:
             self.call_start, part = here, "call"
         return part
 
     def respond(self) -> Iterator[Event]:
-        """Run the call that has just been completed and feed its responses."""
-        end = len(self.session) - 1  # of </tool_call>
-        start, self.call_start = self.call_start, None
-        self.rounds += 1
+        """Run the call that has just been completed and feed its responses. Until then it stays open, so that a run
+        that ends in here does not take it for an answer."""
+        start, end = self.call_start, len(self.session) - 1  # of <tool_call> and </tool_call>
         try:
             if start is None:
                 raise MalformedCallError("The tool call has no beginning: write <tool_call> before it.")
@@ -189,6 +195,7 @@ class Run:
         except MalformedCallError as error:
             text = self.tokenizer.decode(self.session.ids[(end if start is None else start + 1) : end])
             yield ToolCall(text, (), str(error))
+            self.rounds += 1
             self.refusals += self.rounds > self.agent.budget.searches + EXTRA_ROUNDS
             yield self.feed_response("", (), str(error))
         else:
@@ -197,21 +204,23 @@ class Run:
             for call in calls:
                 refused = self.refusals
                 yield self.search(call)
-                if self.refusals > refused:
+                if self.refusals > refused or self.full:
                     break
-        if self.refusals > 1 and self.thinking:
-            yield self.force("\n</think>\n\n", "searches")
-        self.segment_start = len(self.session)
-        if not self.thinking:
-            self.answer_start = len(self.session)
+        if self.refusals > 2 or self.full:
+            return
+        self.call_start, self.segment_start = None, len(self.session)
+        if self.refusals > 1 and self.thinking and (forced := self.close_thinking("searches")) is not None:
+            yield forced
 
     def search(self, call: Call) -> ToolResponse:
         """Answer one call: from this run's results, by a search, or with a notice."""
         agent, known = self.agent, self.agent._known
         key = " ".join(call.query.casefold().split())
-        if key in known and self.rounds <= agent.budget.searches + EXTRA_ROUNDS:
+        self.rounds += 1
+        tired = self.rounds > agent.budget.searches + EXTRA_ROUNDS
+        if key in known and not tired:
             return self.feed_response(call.query, known[key], None, repeated=True)
-        if len(self.searches) >= agent.budget.searches or self.rounds > agent.budget.searches + EXTRA_ROUNDS:
+        if tired or len(self.searches) >= agent.budget.searches:
             self.refusals += 1
             notice = f"The limit of {agent.budget.searches} searches is reached; no more searches can be made. "
             return self.feed_response(call.query, (), notice + "Give your final answer now, from what you have found.")
@@ -238,32 +247,28 @@ class Run:
         reserve = self.agent.budget.reserve(session.max_context)
         room = max(session.max_context - len(session) - len(head) - len(tail) - reserve, 0)
         ids = head + body[:room] + tail
-        if len(session) + len(ids) < session.max_context:  # else not even the frame fits, and generate says "context"
+        self.full = len(session) + len(ids) >= session.max_context  # not even the frame fits: nothing is fed
+        if not self.full:
             session.feed(ids, source="tool")
-        return ToolResponse(query, tuple(results), notice, repeated, len(body) > room, len(ids))
+        return ToolResponse(query, tuple(results), notice, repeated, len(body) > room, 0 if self.full else len(ids))
 
     def close_thinking(self, reason: str) -> Forced | None:
-        """End the thinking for the model, if there is room for it; None if not."""
-        close = self.tokenizer.encode("\n</think>\n\n")
-        if len(self.session) + len(close) >= self.session.max_context:
-            return None
-        return self.force("\n</think>\n\n", reason)
-
-    def force(self, text: str, reason: str) -> Forced:
-        """Feed control text of our own as `forced`; here always the end of thinking."""
+        """End the thinking for the model, if there is room for it and it has not been done too often; None if not."""
+        text = "\n</think>\n\n"
         ids = self.tokenizer.encode(text)
-        self.call_start, self.thinking = None, False
+        if self.closings == MAX_CLOSINGS or len(self.session) + len(ids) >= self.session.max_context:
+            return None
+        self.closings += 1
         self.session.feed(ids, source="forced")
-        self.answer_start = len(self.session)
+        self.call_start, self.thinking, self.segment_start = None, False, len(self.session)
         return Forced(text, reason)
 
     def answer(self, reason: str) -> Answer:
-        """The answer with what there is: the text behind the last </think>, or, where the model never closed its
-        thinking, what it said last."""
+        """The answer with what there is: the text behind the last </think> or response, up to a call that got none;
+        where the model never closed its thinking, what it said last."""
         session = self.session
-        start = self.answer_start if self.answer_start is not None else self.segment_start
         end = self.call_start if self.call_start is not None else len(session)
-        ids = [i for i in session.ids[start:end] if i not in self.tokenizer.added]
+        ids = [i for i in session.ids[self.segment_start : end] if i not in self.tokenizer.added]
         text = self.tokenizer.decode(ids).strip()
         results = [result for known in self.agent._known.values() for result in known]
         citations, unsupported = check_answer(self.question, text, results, searched=bool(self.searches))

@@ -33,7 +33,7 @@ def parse_calls(text: str) -> list[Call]:
     while position < len(text):
         try:
             value, position = decoder.raw_decode(text, position)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # a ValueError alone: an integer of thousands of digits
             raise MalformedCallError(f"The tool call is not valid JSON. {_hint()}") from None
         objects.extend(value if isinstance(value, list) else [value])
         while position < len(text) and text[position] in " \t\r\n,;":
@@ -64,7 +64,7 @@ def _unwrapped(arguments: str) -> Any:
     # Some models write the arguments as a string: of JSON, or of the query itself.
     try:
         value = json.loads(arguments)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {"query": arguments}
 

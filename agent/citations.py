@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from .events import Citation, Unsupported
 from .query import STOP_WORDS, Query
@@ -11,12 +12,17 @@ from .search import SearchResult
 from .sentences import split_sentences
 from .words import likeness, stem, words
 
-# A Markdown link (one level of brackets inside its url is allowed, as Wikipedia's urls have them), or a bare url.
-_LINK = re.compile(
-    r"\[(?P<title>[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]"
-    r"\(\s*<?(?P<url>[^\s()<>]*(?:\([^\s()]*\)[^\s()<>]*)*)>?[^()]*\)"
+# A Markdown link in three parts, none of which can backtrack far: "[title](", a url (one level of brackets inside it is
+# allowed, as Wikipedia's urls have them), and ")" or ' "note")'. Or a bare url.
+_HEAD = re.compile(r"\[(?P<title>[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]\(\s{0,3}<?")
+_URL = re.compile(r"[^\s()<>]*(?:\([^\s()]*\)[^\s()<>]*)*")
+_TAIL = re.compile(r">?(?:\s[^()]{0,300})?\)")
+_NO_URL = r"\s<>()\[\]\"'。，、；：！？（）「」『』【】"
+_BARE = re.compile(rf"(?<!\w)https?://[^{_NO_URL}]+(?:\([^{_NO_URL}]*\)[^{_NO_URL}]*)*")
+_MARKER = re.compile(r"\s*(?:[-*+>]+|#+|\d{1,3}[.)])\s+")  # of a list, a quotation or a heading
+_LABEL = re.compile(
+    r"[\W\d]*(?:(?:sources?|references?|citations?|see|see also|来源|参考|参考资料|参考文献)[\W\d]*)?", re.I
 )
-_BARE = re.compile(r"(?<![(\w])https?://[^\s<>()\[\]\"']+[^\s<>()\[\]\"'.,;:!?]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NOT_FOUND = re.compile(
     r"(could not|couldn't|cannot|can't|did not|didn't|unable to|not able to) (find|answer|locate|determine)"
@@ -24,8 +30,9 @@ _NOT_FOUND = re.compile(
     r"|没有找到|找不到|未找到|无法",
     re.IGNORECASE,
 )
+MAX_ASKED = 100  # names and other words of a question that are looked for; a longer one is a pasted text
+MAX_PIECE = 500  # characters of a sentence that are looked at together: telling what it holds may take their square
 WORDS_HELD = 0.6  # share of a sentence's content words that its sources must hold; numbers and names: all of them
-QUESTION_HELD = 0.5  # share of the question's words that the cited result or the answer must speak of
 
 
 def check_answer(
@@ -42,95 +49,174 @@ def check_answer(
         by_url.setdefault(result.url, []).append(result)
     citations: dict[str, Citation] = {}
     unsupported: list[Unsupported] = []
-    for claim, urls in _claims(text):
-        sources: list[SearchResult] = []
-        for title, url in urls:
-            if url in by_url:
-                citations.setdefault(url, Citation(title or by_url[url][0].title, url))
-                sources.extend(by_url[url])
+    held: dict[tuple[str, ...], _Held] = {}
+    for claim, links in _claims(text, by_url):
+        for link in links:
+            if link.url in by_url:
+                citations.setdefault(link.url, Citation(link.title or by_url[link.url][0].title, link.url))
             else:
-                unsupported.append(Unsupported("url", title, url, "no search of this run returned this url"))
-        if not sources:
+                reason = "no search of this run returned this url"
+                unsupported.append(Unsupported("url", link.title, link.url, reason))
+        known = tuple(dict.fromkeys(link.url for link in links if link.url in by_url))
+        if not known:
             continue
-        unsupported.extend(
-            Unsupported("sentence", sentence, sources[0].url, reason)
-            for sentence in split_sentences(claim)
-            if (reason := _missing(sentence, sources)) is not None
-        )
+        if known not in held:
+            held[known] = _Held.of([result for url in known for result in by_url[url]])
+        titles = [link.title for link in links if link.url in by_url and not _LABEL.fullmatch(link.title)]
+        lacks = [(sentence, held[known].lacks(sentence)) for sentence in split_sentences(claim)]
+        lacks += [(title, held[known].lacks_number(title)) for title in titles]
+        unsupported.extend(Unsupported("sentence", said, known[0], lack) for said, lack in lacks if lack is not None)
     if searched and not is_not_found(text):
         cited = [result for url in citations for result in by_url[url]]
         if not cited and not unsupported and text:
             unsupported.append(Unsupported("uncited", text, None, "the answer cites no source"))
-        reason = _unasked(question, text, cited) if cited else None
-        if reason is not None:
-            unsupported.append(Unsupported("question", text, cited[0].url, reason))
+        if cited and (unasked := _unasked(question, text, cited)) is not None:
+            unsupported.append(Unsupported("question", text, cited[0].url, unasked))
     return list(citations.values()), unsupported
 
 
 def is_not_found(text: str) -> bool:
     """Whether an answer says that nothing was found, instead of answering."""
-    return bool(_NOT_FOUND.search(_LINK.sub("", text)))
+    return bool(_NOT_FOUND.search(_without_links(text)))
 
 
-def _claims(text: str) -> Iterable[tuple[str, list[tuple[str, str]]]]:
-    """Per paragraph, the text before each group of links, with the (title, url) pairs of the group."""
+@dataclass(frozen=True)
+class _Link:
+    start: int
+    end: int
+    title: str
+    url: str
+
+
+def _links(text: str, known: Iterable[str] = ()) -> list[_Link]:
+    """The links of a text in order. Urls that are `known` may hold spaces and brackets, as names of files do."""
+    odd = [url for url in known if re.search(r"[\s()<>]", url)]
+    found: list[_Link] = []
+    position = 0
+    while head := _HEAD.search(text, position):
+        position = start = head.end()
+        ends = [start + len(url) for url in odd if text.startswith(url, start)]
+        match = _URL.match(text, start)
+        for end in [*ends, match.end() if match else start]:
+            if tail := _TAIL.match(text, end):
+                found.append(_Link(head.start(), tail.end(), head["title"], text[start:end]))
+                position = tail.end()
+                break
+    masked = _blanked(text, found)
+    for bare in _BARE.finditer(masked):
+        url = bare.group().rstrip(".,;:!?*")
+        found.append(_Link(bare.start(), bare.start() + len(url), "", url))
+    return sorted(found, key=lambda link: link.start)
+
+
+def _blanked(text: str, links: Sequence[_Link]) -> str:
+    parts, position = [], 0
+    for link in links:
+        parts += [text[position : link.start], " " * (link.end - link.start)]
+        position = link.end
+    return "".join([*parts, text[position:]])
+
+
+def _without_links(text: str, known: Iterable[str] = ()) -> str:
+    return _blanked(text, _links(text, known))
+
+
+def _claims(text: str, known: Iterable[str]) -> Iterator[tuple[str, list[_Link]]]:
+    """Per paragraph, the text that each group of links stands for, with the group. A list of sources at the end stands
+    for the paragraphs that have none."""
+    uncited: list[str] = []
+    sources: list[_Link] = []
     for paragraph in re.split(r"\n\s*\n|\n(?=[-*\d#>])", text):
-        links = [(m.start(), m.end(), m["title"], m["url"]) for m in _LINK.finditer(paragraph)]
-        taken = [range(start, end) for start, end, *_ in links]
-        links += [
-            (m.start(), m.end(), "", m.group())
-            for m in _BARE.finditer(paragraph)
-            if not any(m.start() in span for span in taken)
-        ]
-        group: list[tuple[int, str, str]] = []
-        start = behind = 0
-        for begin, end, title, url in sorted(links):
-            if group and re.search(r"\w", paragraph[behind:begin]):
-                yield paragraph[start : group[0][0]], [(t, u) for _, t, u in group]
-                start, group = behind, []
-            group.append((begin, title, url))
-            behind = end
+        marker = _MARKER.match(paragraph)
+        start = behind = marker.end() if marker else 0
+        group: list[_Link] = []
+        claims: list[tuple[str, list[_Link]]] = []
+        for link in _links(paragraph, known):
+            between = paragraph[behind : link.start]
+            if group and re.search(r"\w", between):
+                # "As [A](a) says, it is 5 m tall. It is 6 m wide [B](b).": the first sentence ends with A's words.
+                rest = _rest_of_sentence(between)
+                claims.append((paragraph[start : group[0].start] + rest, group))
+                start, group = behind + len(rest), []
+            group.append(link)
+            behind = link.end
         if group:
-            # Words behind the last link up to the sentence's end belong to it: "As [A](b) says, it is 5 m tall."
-            rest = paragraph[behind:]
-            yield paragraph[start : group[0][0]] + " " + rest, [(t, u) for _, t, u in group]
+            claims.append((paragraph[start : group[0].start] + " " + paragraph[behind:], group))
+        elif not _LABEL.fullmatch(paragraph):
+            uncited.append(paragraph[start:])
+        for claim, links in claims:
+            if _LABEL.fullmatch(claim):
+                sources += links
+            else:
+                yield claim, links
+    if sources:
+        yield "\n".join(uncited), sources
 
 
-def _missing(sentence: str, sources: Sequence[SearchResult]) -> str | None:
-    """Why the sources do not hold the sentence; None if they do."""
-    held = " ".join(f"{source.title} {source.content}" for source in sources)
-    numbers = {n.replace(",", "") for n in _NUMBER.findall(held)}
-    for number in _NUMBER.findall(sentence):
-        if number.replace(",", "") not in numbers:
-            return f"the cited result does not hold the number {number}"
-    stems = {stem(word) for word in words(held)}
-    names = re.findall(r"(?<=[\w,;:)] )[^\W\d_a-z][^\W\d_]{2,}", sentence)
-    for name in names:
-        if any(stem(word) not in stems for word in words(name)):
-            return f"the cited result does not hold the name {name}"
-    content = [stem(word) for word in words(sentence) if word not in STOP_WORDS and not word.isdigit()]
-    if content:
-        share = sum(likeness(word, stems) > 0 for word in content) / len(content)
-        if share < WORDS_HELD:
-            return f"the cited result holds {share:.0%} of the sentence's words"
-    return None
+def _rest_of_sentence(text: str) -> str:
+    sentences = split_sentences(text)
+    return text[: text.index(sentences[0]) + len(sentences[0])] if len(sentences) > 1 else ""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What sources say: their numbers, and the stems of their words."""
+
+    numbers: frozenset[str]
+    stems: frozenset[str]
+
+    @classmethod
+    def of(cls, sources: Sequence[SearchResult]) -> _Held:
+        text = " ".join(f"{source.title} {source.content}" for source in sources)
+        numbers = frozenset(number.replace(",", "") for number in _NUMBER.findall(text))
+        return cls(numbers, frozenset(stem(word) for word in words(text)))
+
+    def lacks_number(self, text: str) -> str | None:
+        """Which number of the text they do not hold, as a reason; None if they hold all."""
+        for number in _NUMBER.findall(text):
+            if number.replace(",", "") not in self.numbers:
+                return f"the cited result does not hold the number {number}"
+        return None
+
+    def lacks(self, sentence: str) -> str | None:
+        """Why they do not hold the sentence; None if they do."""
+        if reason := self.lacks_number(sentence):
+            return reason
+        for name in re.findall(r"(?<=[\w,;:)] )[^\W\d_a-z][^\W\d_]{2,}", sentence):
+            if name[0].isupper() and any(stem(word) not in self.stems for word in words(name)):
+                return f"the cited result does not hold the name {name}"
+        content = [stem(word) for word in words(sentence) if word not in STOP_WORDS and not word.isdigit()]
+        if content:
+            share = sum(likeness(word, self.stems) > 0 for word in content) / len(content)
+            if share < WORDS_HELD:
+                return f"the cited result holds {share:.0%} of the sentence's words"
+        return None
 
 
 def _unasked(question: str, text: str, cited: Sequence[SearchResult]) -> str | None:
-    """Why the cited results do not speak of what was asked; None if they do."""
+    """Why the answer and what it cites do not speak of what was asked; None if they do."""
     asked = Query.parse(question)
-    held = " ".join([text, *(f"{result.title} {result.content}" for result in cited)])
-    said = {stem(word) for word in words(held)}
-    # Names identify the subject, so each must occur; other words may be told in other words.
+    text = _without_links(text, (result.url for result in cited))
+    said = {stem(word) for word in words(" ".join([text, *(f"{r.title} {r.content}" for r in cited)]))}
+    # Names identify the subject, so each must occur.
     names = re.findall(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}", question)
-    for name in names:
+    for name in list(dict.fromkeys(names))[:MAX_ASKED]:
         if all(likeness(stem(word), said) == 0 for word in words(name)):
             return f"the cited result does not speak of {name}"
-    content = [word for word in asked.stems if word not in asked.asking]
-    if content:
-        share = sum(likeness(word, said) > 0 for word in content) / len(content)
-        if share < QUESTION_HELD:
-            return f"the cited result speaks of {share:.0%} of the question's words"
-    if asked.wants and asked.fit(text, {stem(word) for word in words(question)}) == 0:
+    # What is asked about the subject may be told in other words, but not without any of them, unless the answer is
+    # a measure of the right unit: "How tall ...?" - "330 metres".
+    named = {stem(word) for name in names for word in words(name)}
+    others = {
+        stemmed: word
+        for word, stemmed in zip(asked.terms, asked.stems, strict=True)
+        if stemmed not in asked.asking and stemmed not in named
+    }
+    known = {stem(word) for word in words(question)}
+    pieces = [s[i : i + MAX_PIECE] for s in split_sentences(text) for i in range(0, len(s), MAX_PIECE)]
+    fit = max((asked.fit(piece, known) for piece in pieces), default=0.0) if asked.wants else None
+    measured = fit == 1 and named and asked.measured
+    if others and not measured and not any(likeness(word, said) > 0 for word in list(others)[:MAX_ASKED]):
+        return f"the cited result does not speak of {next(iter(others.values()))!r}"
+    if fit == 0:
         return f"the answer holds no {asked.wants[0]}, which was asked for"
     return None

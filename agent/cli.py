@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import sys
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,13 +97,15 @@ def ask(
     out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
     from .agent import check_question
 
-    question = check_question(sys.stdin.read() if question == "-" else question)
-    if trace is not None and not trace.parent.is_dir():
-        raise LonghandError(f"{trace}: its folder does not exist")
+    question = check_question(sys.stdin.read(1_000_000) if question == "-" else question)
+    if trace is not None and (trace.is_dir() or not trace.parent.is_dir()):
+        raise LonghandError(f"--trace {trace}: {'is a folder' if trace.is_dir() else 'its folder does not exist'}")
     agent = make_agent(options, notes)
     result, interrupted = run_question(agent, question, None if as_json else out)
     if as_json:
-        print(json.dumps(as_object(result, agent), ensure_ascii=False))
+        from .trace import json_line
+
+        print(json_line(as_object(result, agent)), flush=True)
     if trace is not None:
         from .trace import write_trace
 
@@ -139,11 +142,11 @@ def chat(
             continue
         try:
             run_question(agent, question, out, session)
+            session = agent.session
         except LonghandError as error:
             if getattr(error, "fatal", False):
                 raise
-            notes.print(f"longhand: {error}", markup=False, style="red", soft_wrap=True)
-        session = agent.session
+            notes.print(one_line(error), markup=False, style="red", soft_wrap=True)
 
 
 def make_agent(options: Options, notes: Console) -> Agent:
@@ -151,15 +154,21 @@ def make_agent(options: Options, notes: Console) -> Agent:
     from ..engine.sampler import SamplingParams
     from .agent import Agent
     from .budget import Budget
+    from .view import printable
 
     budget = Budget(options.max_searches, options.thinking, options.answer)
     sampling = SamplingParams(options.temperature, options.top_p, options.top_k, options.min_p)
-    search = make_search(options, notes)
-    return Agent(load_engine(options, notes), search, budget, sampling, options.seed)
+    if options.seed < 0:
+        raise LonghandError(f"--seed must be a whole number, 0 or more, not {options.seed}")
+    search, searched = make_search(options, notes)
+    engine, loaded = load_engine(options, notes)
+    for note in (searched, *loaded):  # told only now: what is refused takes one line
+        notes.print(printable(note), style="dim", markup=False, soft_wrap=True)
+    return Agent(engine, search, budget, sampling, options.seed)
 
 
-def make_search(options: Options, notes: Console) -> Search:
-    """The source of results that --search, --docs, --cassette and the environment ask for."""
+def make_search(options: Options, notes: Console) -> tuple[Search, str]:
+    """The source of results that --search, --docs, --cassette and the environment ask for, and a note of it."""
     from .search import RecordingSearch, ReplaySearch
 
     kind = options.search
@@ -176,31 +185,33 @@ def make_search(options: Options, notes: Console) -> Search:
     ):
         if given is not None and kind is not wants:
             raise LonghandError(f"{option} goes with --search {wants.value}, not with --search {kind.value}")
+    if options.max_results is not None and kind is SearchKind.replay:
+        raise LonghandError("--max-results does not go with --search replay: what was recorded is replayed")
     search: Search
     if kind is SearchKind.tavily:
         from .tavily import TavilySearch
 
-        search = TavilySearch(max_results=options.max_results or 5)
-        notes.print("[dim]search: the web, through Tavily[/]")
+        search = TavilySearch(max_results=5 if options.max_results is None else options.max_results)
+        note = "the web, through Tavily"
     elif kind is SearchKind.replay:
         if options.cassette is None:
             raise LonghandError("--search replay needs --cassette FILE, the recorded searches")
         search = ReplaySearch(options.cassette)
-        notes.print(f"[dim]search: recorded, from {options.cassette}[/]")
+        note = f"recorded, from {options.cassette}"
     else:
         from .docs import DocsSearch
         from .view import progress
 
         folder = options.docs or Path(__file__).parent / "demo" / "docs"
         with progress(notes, "indexing", "files") as report:
-            search = DocsSearch(folder, max_results=options.max_results or 3, progress=report)
-        where = f"{options.docs}" if options.docs else "the built-in documents (no TAVILY_API_KEY, no --docs)"
-        notes.print(f"[dim]search: {where}[/]")
-    return search if options.record is None else RecordingSearch(search, options.record)
+            limit = 3 if options.max_results is None else options.max_results
+            search = DocsSearch(folder, max_results=limit, progress=report)
+        note = f"{options.docs}" if options.docs else "the built-in documents (no TAVILY_API_KEY, no --docs)"
+    return search if options.record is None else RecordingSearch(search, options.record), f"search: {note}"
 
 
-def load_engine(options: Options, notes: Console) -> Engine:
-    """The model that --model names, or the default, saying which and why."""
+def load_engine(options: Options, notes: Console) -> tuple[Engine, list[str]]:
+    """The model that --model names, or the default, and notes that say which and why."""
     from .. import DEMO
     from ..engine.engine import Engine
     from .view import progress
@@ -216,10 +227,10 @@ def load_engine(options: Options, notes: Console) -> Engine:
             model, device=options.device, quantization=quantization, max_context=options.max_context, progress=report
         )
     name = "the built-in model" if Path(model) == DEMO else str(model)
-    notes.print(f"[dim]model: {name} on {engine.device}, {engine.quantization or engine.dtype} ({why})[/]")
+    said = [f"model: {name} on {engine.device}, {engine.quantization or engine.dtype} ({why})"]
     if Path(model) == DEMO:
-        notes.print(f"[dim]The built-in model only demonstrates the loop; for real work use --model {QWQ} on a GPU.[/]")
-    return engine
+        said.append(f"The built-in model only demonstrates the loop; for real work use --model {QWQ} on a GPU.")
+    return engine, said
 
 
 def default_model() -> tuple[str | Path, str]:
@@ -283,31 +294,46 @@ def trace_header(agent: Agent, question: str) -> dict[str, Any]:
     from .prompt import TEMPLATE_VERSION
 
     return {
-        "question": question, "model": agent.engine.name, **agent.engine.identity, "search": agent.search.name,
-        "template": TEMPLATE_VERSION, "sampling": vars(agent.sampling), "budget": vars(agent.budget),
-        "seed": agent.seed, "device": str(agent.engine.device), "longhand": __version__,
+        "question": question, "name": agent.engine.name, **agent.engine.identity, "search": agent.search.name,
+        "template": TEMPLATE_VERSION, "today": str(agent.today or date.today()), "sampling": vars(agent.sampling),
+        "budget": vars(agent.budget), "seed": agent.seed, "device": str(agent.engine.device), "longhand": __version__,
     }  # fmt: skip
 
 
-@app.callback()
-def longhand(
-    version: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False,
-) -> None:
-    if version:
+def print_version(wanted: bool) -> None:
+    if wanted:
         from .. import __version__
 
         print(f"longhand {__version__}")
         raise typer.Exit()
 
 
+@app.callback()
+def longhand(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+def one_line(error: Exception) -> str:
+    """What a person is told of an error: one line that holds no secret and steers no terminal."""
+    from .trace import redact
+    from .view import printable
+
+    return redact(printable(f"longhand: {' '.join(str(error).split())}"))
+
+
 def main() -> None:
     """Entry point: a LonghandError becomes one line on standard error and exit code 2."""
-    from .trace import redact
-
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):  # bytes that are no text, and characters that the terminal lacks
+            stream.reconfigure(errors=errors)
     try:
         app()
     except LonghandError as error:
-        print(redact(f"longhand: {' '.join(str(error).split())}"), file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("longhand: interrupted", file=sys.stderr)
@@ -316,3 +342,10 @@ def main() -> None:
         # The reader went away (`longhand ask ... | head`): nothing left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # of a path that nobody expected: a name that is too long, a folder that cannot be entered
+        print(one_line(error), file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..engine.session import TurnStats
 from .search import SearchResult
+
+if TYPE_CHECKING:
+    from ..engine.session import TurnStats
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,11 @@ class Query:
             wants = [want for word in every if (want := _want(_IF_NOTHING_ELSE, word))][:1]
         return cls(terms, tuple(map(stem, terms)), tuple(dict.fromkeys(wants)), counted, frozenset(asking))
 
+    @property
+    def measured(self) -> bool:
+        """Whether a number with a unit is wanted."""
+        return any(want in _UNITS for want in self.wants)
+
     def fit(self, sentence: str, known: Collection[str]) -> float:
         """From 0 to 1: does `sentence` hold the kinds of thing that are wanted? 0 when the query names no kind.
 
@@ -194,7 +199,7 @@ class Query:
                 return 1.0
             if want == "age" and re.search(rf"\baged? (?:of )?{_NUMBER}|\bat (?:only )?\d\d\b", sentence):
                 return 1.0
-            return 0.3 if _COUNT.search(sentence) else 0.0
+            return 0.3 if want != "money" and _COUNT.search(sentence) else 0.0
         for worth, pattern in _LOOKS[want]:
             for match in re.finditer(pattern, sentence):
                 names = [name for name in match.groupdict().values() if name]

@@ -5,23 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..engine.session import TurnStats
 from .events import Answer, Event, Finished, Forced, Token, ToolCall, ToolResponse
+
+if TYPE_CHECKING:
+    from ..engine.session import TurnStats
 
 STYLES = {"thinking": "dim italic", "call": "cyan", "answer": "bold"}
 LABELS = {"thinking": "thinking", "call": "search", "answer": "answer"}
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """Text without what would steer a terminal: escape sequences and bidirectional overrides are shown as U+FFFD."""
+    """Text without what would steer a terminal: escape sequences, bidirectional overrides and lone surrogates are shown
+    as U+FFFD."""
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
@@ -77,16 +80,14 @@ class View:
             self.console.print("[dim]no results[/]")
         for number, result in enumerate(event.results, 1):
             content = " ".join(printable(result.content).split())
-            self.console.print(
-                f"[green]{number} {escape(printable(result.title))}[/] [dim]{escape(printable(result.url))}[/]",
-                soft_wrap=True,
-            )
+            title, url = " ".join(printable(result.title).split()), printable(result.url)
+            self.console.print(Text.assemble((f"{number} {title}", "green"), " ", (url, "dim")), soft_wrap=True)
             self.console.print(
                 Text(f"  {content[:240]}{'…' if len(content) > 240 else ''}", "green dim"), soft_wrap=True
             )
 
     def line(self, label: str, text: str, style: str) -> None:
-        self.console.print(f"\n[bold {style}]{label}[/] {escape(printable(text))}", soft_wrap=True)
+        self.console.print(Text.assemble("\n", (label, f"bold {style}"), " ", printable(text)), soft_wrap=True)
 
     def answer(self, answer: Answer) -> None:
         """What closes a run: citations, what is unsupported, and the table of turns."""
