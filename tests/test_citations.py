@@ -1,0 +1,254 @@
+"""Checked citations: what passes, and what is marked with which kind and reason."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from longhand.agent.citations import check_answer, is_not_found
+from longhand.agent.events import Citation
+from longhand.agent.search import SearchResult
+
+TOWER = SearchResult(
+    "The old tower",
+    "tower.md#1",
+    "The old tower is 34 metres tall and stands by the sea. Anna Berg finished it in 1889. It cost 1,250 crowns.",
+)
+QUARRY = SearchResult("The quarry", "https://quarry.example/history", "The quarry by the river closed in 1911.")
+WIKI = SearchResult("Mercury", "https://wiki.example/Mercury_(planet)", "Mercury is the smallest planet.")
+ODD = SearchResult("Notes", "my notes (final).md#3", "The old bridge is 12 metres long.")
+CHINESE = SearchResult("古塔", "ta.md#1", "北京的古塔建于1889年,高34米。")
+RESULTS = [TOWER, QUARRY, WIKI, ODD, CHINESE]
+TALL = "How tall is the old tower?"
+CITED = "[The old tower](tower.md#1)"
+CLOSED = "[The quarry](https://quarry.example/history)"
+
+
+def check(text, question=TALL, results=RESULTS, searched=True):
+    """(urls cited, [(kind, reason)])."""
+    citations, unsupported = check_answer(question, text, results, searched)
+    return [citation.url for citation in citations], [(item.kind, item.reason) for item in unsupported]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"The old tower is 34 metres tall and stands by the sea. {CITED}",
+        f"The old tower is 34 metres tall {CITED}.",
+        f"As {CITED} says, the tower is 34 metres tall.",
+        f"It is 34 metres high, this tower by the sea {CITED}.",
+        f"The tower, finished by Anna Berg, cost 1250 crowns and is 34 metres tall {CITED}.",
+        f"The tower is 34 metres tall {CITED}, {CITED}.",
+        "The tower is 34 metres tall [The old tower]( <tower.md#1> ).",
+        'The tower is 34 metres tall [The old tower](tower.md#1 "a note").',
+        "The tower is 34 metres tall [1](tower.md#1).",
+        "The tower is 34 metres tall [[1]](tower.md#1).",
+        f"1. The tower is 34 metres tall {CITED}\n2. It stands by the sea {CITED}",
+        f"- The tower is 34 metres tall {CITED}\n\n> It stands by the sea {CITED}",
+        f"The tower is 34 metres tall.\n\nSource: {CITED}",
+        f"The tower is 34 metres tall.\n\n## Sources\n\n1. {CITED}\n2. {CITED}",
+        "The tower is 34 metres tall [The old tower](tower.md#1)。",
+    ],
+)
+def test_supported_answers_pass(text):
+    assert check(text) == (["tower.md#1"], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"The old tower is 35 metres tall {CITED}.", "the number 35"),
+        (f"The old tower is 3.4 metres tall {CITED}.", "the number 3.4"),
+        (f"As {CITED} says, the old tower is 35 metres tall.", "the number 35"),
+        (f"The old tower of Maria Stern is 34 metres tall {CITED}.", "the name Maria"),
+        (
+            f"The tower of 34 metres attracts millions of visitors from abroad every summer {CITED}.",
+            "of the sentence's",
+        ),
+        (f"The tower is 35 metres tall.\n\nSources:\n- {CITED}", "the number 35"),
+        (f"The tower is 34 metres tall {CITED}. It was finished in 1911 {CITED}.", "the number 1911"),
+        (f"The tower is 34 metres tall {CITED}. It was finished in 1911.", "the number 1911"),
+    ],
+)
+def test_what_the_source_does_not_hold_is_marked(text, reason):
+    urls, marked = check(text)
+    assert urls == ["tower.md#1"]
+    assert [kind for kind, _ in marked] == ["sentence"]
+    assert reason in marked[0][1]
+
+
+def test_a_number_in_the_text_of_a_link_is_checked():
+    assert ("sentence", "the cited result does not hold the number 35") in check(
+        "[The old tower is 35 metres tall](tower.md#1)."
+    )[1]
+
+
+def test_only_the_sentence_at_fault_is_marked():
+    text = f"The tower is 34 metres tall. It is made of green cheese, as everyone knows {CITED}."
+    _, (marked,) = check_answer(TALL, text, RESULTS, True)
+    assert (marked.kind, marked.url) == ("sentence", "tower.md#1")
+    assert marked.text.startswith("It is made of green cheese")
+
+
+def test_each_group_of_links_stands_for_its_own_sentence():
+    good = f"As {CITED} says, the tower is 34 metres tall. As {CLOSED} says, the quarry closed in 1911."
+    assert check(good) == (["tower.md#1", QUARRY.url], [])
+    both = f"The tower is 34 metres tall {CITED} and the quarry closed in 1911 {CLOSED}."
+    assert check(both) == (["tower.md#1", QUARRY.url], [])
+    swapped = f"The tower is 34 metres tall {CLOSED} and the quarry closed in 1911 {CITED}."
+    assert [kind for kind, _ in check(swapped)[1]] == ["sentence", "sentence"]
+    in_a_row = f"The tower is 34 metres tall and the quarry closed in 1911 {CITED} {CLOSED}."
+    assert check(in_a_row) == (["tower.md#1", QUARRY.url], [])
+    paragraphs = f"The tower is 34 metres tall {CITED}.\n\nThe quarry closed in 1911 {CLOSED}."
+    assert check(paragraphs) == (["tower.md#1", QUARRY.url], [])
+    crossed = f"The tower is 34 metres tall {CLOSED}.\n\nThe quarry closed in 1911 {CITED}."
+    assert len(check(crossed)[1]) == 2
+
+
+def test_urls_that_no_search_returned():
+    text = "The tower is 34 metres tall [The old tower](https://made-up.example/tower)."
+    citations, unsupported = check_answer(TALL, text, RESULTS, True)
+    assert citations == []
+    (marked,) = unsupported
+    assert (marked.kind, marked.url) == ("url", "https://made-up.example/tower")
+    assert marked.reason == "no search of this run returned this url"
+    assert check(f"It is 34 metres tall {CITED} [x](tower.md#2).")[1] == [("url", marked.reason)]
+    assert check(f"It is 34 metres tall {CITED}", results=[])[1] == [("url", marked.reason)]
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("Mercury is the smallest planet [Mercury](https://wiki.example/Mercury_(planet)).", WIKI.url),
+        ("Mercury is the smallest planet (https://wiki.example/Mercury_(planet)).", WIKI.url),
+        ("Mercury is the smallest planet: https://wiki.example/Mercury_(planet).", WIKI.url),
+        ("Mercury is the smallest planet <https://wiki.example/Mercury_(planet)>.", WIKI.url),
+        ("The quarry closed in 1911, see https://quarry.example/history, and stayed so.", QUARRY.url),
+        ("The quarry closed in 1911 **https://quarry.example/history**!", QUARRY.url),
+        ("The quarry closed in 1911 (https://quarry.example/history).", QUARRY.url),
+        ("采石场:The quarry closed in 1911(https://quarry.example/history)。", QUARRY.url),
+        ("The old bridge is 12 metres long [Notes](my notes (final).md#3).", ODD.url),
+        ("The old bridge is 12 metres long [Notes](<my notes (final).md#3>).", ODD.url),
+    ],
+)
+def test_urls_are_found_whole(text, url):
+    urls, marked = check(text, "What is there?")
+    assert urls == [url]
+    assert [kind for kind, _ in marked if kind == "url"] == []
+
+
+def test_a_citation_is_listed_once_with_the_title_of_its_first_link():
+    text = f"It is 34 metres tall [Here](tower.md#1). It stands by the sea {CITED}. https://quarry.example/history"
+    assert check_answer(TALL, text, RESULTS, True)[0] == [
+        Citation("Here", "tower.md#1"),
+        Citation("The quarry", QUARRY.url),
+    ]
+
+
+def test_an_answer_without_a_source_is_marked():
+    assert check("The tower is 34 metres tall.") == ([], [("uncited", "the answer cites no source")])
+    assert check("The tower is 34 metres tall.", searched=False) == ([], [])
+    assert check("", searched=True) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I could not find it in these documents.",
+        "I couldn't find how tall the tower is.",
+        "No relevant results.",
+        "Its height is not mentioned.",
+        "抱歉,没有找到答案。",
+    ],
+)
+def test_saying_that_nothing_was_found_needs_no_source(text):
+    assert is_not_found(text)
+    assert check(text) == ([], [])
+
+
+def test_not_found_is_not_read_out_of_a_title():
+    text = "It is 34 metres tall [What we could not find](tower.md#1)."
+    assert not is_not_found(text)
+    assert check(text) == (["tower.md#1"], [])
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "reason"),
+    [
+        ("How tall is the tower of Bergen?", f"The tower is 34 metres tall {CITED}.", "does not speak of Bergen"),
+        ("When was the old tower finished?", f"Anna Berg finished the old tower {CITED}.", "holds no date"),
+        ("How tall is the old tower?", f"The old tower stands by the sea {CITED}.", "holds no length"),
+        ("Who ate the sandwich?", f"Anna Berg finished the old tower {CITED}.", "does not speak of"),
+    ],
+)
+def test_an_answer_to_another_question_is_marked(question, text, reason):
+    urls, marked = check(text, question)
+    assert urls == ["tower.md#1"]
+    assert [kind for kind, _ in marked] == ["question"]
+    assert reason in marked[0][1]
+
+
+def test_the_date_must_be_in_the_answer_and_not_in_its_link():
+    text = "Anna Berg finished the old tower [The tower, 1889](tower.md#1)."
+    assert [kind for kind, _ in check(text, "When was the old tower finished?")[1]] == ["question"]
+    text = f"Anna Berg finished the old tower in 1889 {CITED}."
+    assert check(text, "When was the old tower finished?") == (["tower.md#1"], [])
+
+
+def test_chinese():
+    question = "古塔有多高?"
+    assert check("古塔建于1889年,高34米 [古塔](ta.md#1)。", question) == (["ta.md#1"], [])
+    (marked,) = check("古塔建于1889年,高35米 [古塔](ta.md#1)。", question)[1]
+    assert marked == ("sentence", "the cited result does not hold the number 35")
+    (marked,) = check("上海的机场每年接待很多来自国外的旅客 [古塔](ta.md#1)。", question)[1]
+    assert marked[0] == "sentence"
+
+
+texts = st.lists(
+    st.one_of(
+        st.text(max_size=12),
+        st.sampled_from([CITED, CLOSED, "](", "[", "]", "(", ")", "<", ">", "http://", "https://a.b/", "\n\n", "\n- ",
+                         "34 metres", "1,2,3", "Sources:", ". ", "。", "\ud800", "Tower", "when"]),
+    ),
+    max_size=12,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(question=texts, text=texts, odd=texts, searched=st.booleans())
+def test_any_text_is_checked(question, text, odd, searched):
+    results = [*RESULTS, SearchResult(odd, odd, odd)]
+    citations, unsupported = check_answer(question, text, results, searched)
+    known = {result.url for result in results}
+    urls = [citation.url for citation in citations]
+    assert len(set(urls)) == len(urls)
+    assert set(urls) <= known
+    for item in unsupported:
+        assert item.kind in ("url", "sentence", "uncited", "question")
+        assert (item.kind == "url") == (item.url is not None and item.url not in known)
+
+
+LENGTH = 100_000
+LONG = {
+    **{piece: piece for piece in (
+        "[", "[]", "[[]", "[x", "[a](", "]", "(", "1,", "1.", "1 -", ". ", "a ", "Aab ", ", Aab", "Aa-", "\n", " ", "https://",
+        "https://a(", "https://a.example/x ", CITED, f"tower {CITED} ", f"tower. As {CITED} ", f"tower {CITED}\n\n",
+        "- ", "塔", "塔。", '"', "...)", "could not ", "by The Aab ", "Source: ",
+    )},
+    "an open link": "[a](" + "x" * LENGTH,
+    "an open link of spaces": "[a](" + " " * LENGTH,
+    "a url of dots": "https://a" + "." * LENGTH,
+    "brackets": "[" * (LENGTH // 2) + "]" * (LENGTH // 2),
+    "links in a title": "[" + "[a]" * (LENGTH // 3),
+    "one word": "A" * LENGTH,
+    "one number": "1" * LENGTH,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=[repr(name) for name in LONG])
+def test_a_hundred_kilobytes_take_no_square(text):
+    text = (text * (LENGTH // len(text) + 1))[:LENGTH] + CITED
+    question = "When and how tall is the old Tower, by whom, why, how much, how many metres, what colour?"
+    started = time.process_time()
+    check_answer(question, text, RESULTS, True)
+    assert time.process_time() - started < 15  # the longest takes 3 seconds, the square of 100,000 steps minutes

@@ -1,0 +1,336 @@
+"""DocsSearch: reading documents into passages, the index in its cache, and what a search finds."""
+
+import os
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from longhand.agent.docs import DocsSearch
+from longhand.agent.passages import PASSAGE_WORDS, read_passages
+from longhand.agent.sentences import split_sentences
+from longhand.engine.errors import LonghandError
+
+BRIDGE = """# Harrow Bridge
+
+The Harrow Bridge crosses the Ash near Tollworth. It was designed by Marta Velling and opened in May 1931. Its deck is
+312 metres long and hangs 34 metres above the water. Twelve lamps burn on it.
+
+## Tolls
+
+Crossing cost two pence until 1958. The keeper, an old sailor called Ned, kept a grey parrot.
+"""
+MILL = """# Coldwater Mill
+
+Coldwater Mill ground barley for the town. It was built by Jonas Peake in 1790.
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "docs"
+    (folder / "more").mkdir(parents=True)
+    (folder / "bridge.md").write_text(BRIDGE)
+    (folder / "more" / "mill.md").write_text(MILL)
+    return folder
+
+
+@pytest.fixture
+def search(folder, tmp_path):
+    return DocsSearch(folder, cache_dir=tmp_path / "cache")
+
+
+def first(search, query):
+    return split_sentences(search.search(query)[0].content)[0]
+
+
+# --- passages ---------------------------------------------------------------------------------------------------
+
+
+def shape(text, name="notes.md"):
+    return [(passage.title, passage.text) for passage in read_passages(text, name)]
+
+
+def test_markdown_is_split_at_headings():
+    text = "# Doc\n\nzero\n\n## One ##\nfirst\n\nTwo\n---\nsecond\n\n```\n# no heading\n```\n### Deep\n#hash\nthird\n"
+    assert shape(text) == [
+        ("Doc", "zero"),
+        ("Doc: One", "first"),
+        ("Doc: Two", "second\n\n# no heading"),
+        ("Doc: Deep", "#hash third"),
+    ]
+    assert [passage.trail for passage in read_passages(text, "x.md")][-1] == "Doc Two Deep"
+
+
+def test_headings_without_a_document_title_stand_alone():
+    assert shape("before\n\n# A\na\n\n# B\nb") == [("Notes", "before"), ("A", "a"), ("B", "b")]
+    assert shape("## A\na\n\nSetext\n===\nb")[0] == ("A", "a")
+
+
+def test_a_document_without_headings_takes_its_first_line_or_its_name():
+    assert shape("The old mill\n\nIt ground barley.") == [("The old mill", "It ground barley.")]
+    assert shape("It ground barley.\n\nMore.", "old-mill_2.md") == [("Old mill 2", "It ground barley.\n\nMore.")]
+    wrapped = "Opera house\nThe opera house stands on the point, and\nits roof is white.\n\nMore."
+    assert shape(wrapped, "x.txt") == [
+        ("Opera house", "The opera house stands on the point, and its roof is white.\n\nMore.")
+    ]
+    assert shape("Height: 3 m\nOpened: 1931, by the mayor\n", "a.txt") == [
+        ("A", "Height: 3 m\nOpened: 1931, by the mayor")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("markdown", "plain"),
+    [
+        ("a [link](http://x/(1) 'title') and [ref][1] b\n\n[1]: http://y", "a link and ref b"),
+        ("see ![alt *text*](a.png) here", "see here"),
+        ("**bold**, *it*, ***both***, __bold__, ~~gone~~", "bold, it, both, bold, gone"),
+        ("_it_ and snake_case_name", "it and snake_case_name"),
+        ("`code *stays* <b>` and ``a`b``", "code *stays* <b> and a`b"),
+        ("2*3*4 and \\*not\\* &amp; x<br>y <em>z</em> <tool_call>", "2*3*4 and *not* & x y z <tool_call>"),
+        ("known.[^1] Yes.\n\n[^1]: A note.", "known. Yes.\n\nA note."),
+        ("one <!-- hidden\nstill --> two", "one two"),
+        ("- a\n- [x] b\n  more\n1. c", "a\nb more\nc"),
+        ("> quoted\n> text", "quoted text"),
+        ("soft\nbreak  \nhard\\\nbreak", "soft break\nhard\nbreak"),
+        ("| Key | Value |\n|---|---|\n| Height | 34 m |\n| `a\\|b` | |", "Height: 34 m\na|b"),
+        ("Lead\n| Name | Long | Open |\n|:--|:-:|--:|\n| Keel | 8 m | 1932 |", "Lead\nKeel, Long: 8 m, Open: 1932"),
+        ("<https://x.y> * * *", "https://x.y * * *"),
+        ("a\n\n---\n\nb\n\n***", "a\n\nb"),
+    ],
+)  # fmt: skip
+def test_markup_is_stripped(markdown, plain):
+    assert [text for _, text in shape("# T\n" + markdown)] == [plain]
+
+
+def test_front_matter_gives_a_title():
+    assert shape("---\ntitle: 'The mill'\ntags: [a]\n---\nText.\n\n## Wheel\nW.") == [
+        ("The mill", "Text."),
+        ("The mill: Wheel", "W."),
+    ]
+    assert shape("---\nno matter, this.\n\n---\nb.")[0][1] == "no matter, this.\n\nb."
+
+
+def test_html():
+    page = """<!DOCTYPE html><html><head><title>A &amp; B</title><style>p {x}</style><script>a = "<p>no";</script>
+    </head><body><nav><a href=x>Menu</a></nav><p>One <b>bo</b>ld<p>two&nbsp;caf&eacute; &#8212; x<br>y<h2>Part
+    <i>one</i></h2><ul><li>a<li>b</ul><table><tr><th>Key<th>Value<tr><td>Height<td><p>34 m</table>tail
+    <![foo[ x>& AT&T"""
+    assert shape(page, "p.html") == [
+        ("A & B", "One bold\n\ntwo café \u2014 x\ny"),
+        ("A & B: Part one", "a\nb\n\nHeight: 34 m\n\ntail & AT&T"),
+    ]
+    assert shape("<title>Page - Site</title><h1>Page</h1>text", "p.HTM") == [("Page", "text")]
+
+
+def test_paragraphs_are_grouped_up_to_150_words():
+    paragraphs = [f"Paragraph {n} " + "word " * 58 for n in range(5)]
+    sizes = [text.count("Paragraph") for _, text in shape("# T\n\n" + "\n\n".join(paragraphs))]
+    assert sizes == [2, 2, 1]
+    long = " ".join(f"Sentence {n} has six words here." for n in range(80))
+    pieces = shape("# T\n\n" + long)
+    assert len(pieces) == 4
+    assert " ".join(text for _, text in pieces) == long
+    assert all(len(text.split()) <= PASSAGE_WORDS and text.endswith(".") for _, text in pieces)
+    assert max(len(text) for _, text in shape("x" * 50_000)) < 5_000  # data in one line
+
+
+@given(st.text(), st.sampled_from(["a.md", "a.txt", "a.html"]))
+def test_any_text_can_be_read(text, name):
+    for number, passage in enumerate(read_passages(text, name), start=1):
+        assert passage.number == number
+        assert passage.text.strip() == passage.text != ""
+
+
+@given(st.text("#-=`~>*_[]()!<>|\\ \nab1.&;^:", max_size=80))
+def test_any_markup_can_be_read(text):
+    for name in ("a.md", "a.txt", "a.html"):
+        read_passages(text, name)
+
+
+# --- searching --------------------------------------------------------------------------------------------------
+
+
+def test_results_name_passage_and_title(search):
+    results = search.search("how much did crossing cost")
+    assert (results[0].title, results[0].url) == ("Harrow Bridge: Tolls", "bridge.md#2")
+    assert results[0].content.startswith("Crossing cost two pence until 1958.")
+    assert search.search("who built coldwater mill")[0].url == "more/mill.md#1"
+
+
+def test_the_best_sentence_comes_first(search):
+    assert first(search, "When Harrow Bridge opened?") == "It was designed by Marta Velling and opened in May 1931."
+    assert first(search, "how long is the bridge").startswith("Its deck is 312 metres long")
+    assert first(search, "how many lamps does Harrow Bridge have") == "Twelve lamps burn on it."
+    assert first(search, "HÁRROW keepers").startswith("The keeper, an old sailor")
+    assert len(split_sentences(search.search("Harrow Bridge Velling")[0].content)) <= 2
+
+
+def test_nothing_found_is_an_empty_list(search):
+    assert search.search("zeppelin") == search.search("") == search.search(" ?! ") == []
+
+
+def test_stop_words_count_only_when_alone(search):
+    assert search.search("the of zeppelin") == []
+    assert search.search("was it the")[0].url in ("bridge.md#1", "more/mill.md#1")
+
+
+def test_max_results(folder, tmp_path):
+    assert len(DocsSearch(folder, max_results=1, cache_dir=tmp_path / "c").search("bridge cost built")) == 1
+    with pytest.raises(LonghandError, match="max_results is 0"):
+        DocsSearch(folder, max_results=0, cache_dir=tmp_path / "c")
+
+
+def test_results_are_deterministic(tmp_path):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name in ("b.md", "a.md", "c.md"):
+        (folder / name).write_text("# Same\n\nThe same text.\n\n# Same\n\nThe same text.\n")
+    urls = [result.url for result in DocsSearch(folder, 6, tmp_path / "c").search("same text")]
+    assert urls == ["a.md#1", "a.md#2", "b.md#1", "b.md#2", "c.md#1", "c.md#2"]
+
+
+def test_cjk(tmp_path):
+    (tmp_path / "zh.md").write_text(
+        "# 灯塔\n\n灯塔高三十四米。它建于1931年！\n\n# 磨坊\n\n磨坊在河边。", encoding="utf-8"
+    )
+    (tmp_path / "ko.md").write_text("# 등대\n\n등대는 서울에 있다.", encoding="utf-8")
+    search = DocsSearch(tmp_path, cache_dir=tmp_path / "c")
+    assert search.search("灯塔多高")[0].url == "zh.md#1"
+    assert first(search, "灯塔三十四") == "灯塔高三十四米。"
+    assert search.search("磨坊")[0].title == "磨坊"
+    assert search.search("서울")[0].url == "ko.md#1"
+
+
+@given(query=st.text() | st.text("\"*^():-+ANDORNEAR{}.'\0\ud800a1 "))
+def test_no_query_is_a_syntax_error(tmp_path_factory, query):
+    folder = tmp_path_factory.getbasetemp() / "any-query"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.md").write_text("# A\n\nand or near not a 1")
+    search = DocsSearch(folder, cache_dir=folder / ".cache")
+    assert isinstance(search.search(query), list)
+    search.close()
+
+
+def test_a_query_of_thousands_of_words(search):
+    assert search.search(" ".join(f"word{n}" for n in range(5000))) == []
+    assert search.search("velling " + " ".join(f"word{n}" for n in range(5000)))[0].url == "bridge.md#1"
+
+
+def test_hidden_files_and_other_suffixes_are_skipped(folder, tmp_path):
+    (folder / ".hidden.md").write_text("zeppelin")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "x.md").write_text("zeppelin")
+    (folder / "x.rst").write_text("zeppelin")
+    (folder / "fifo.md").symlink_to("nowhere")
+    assert DocsSearch(folder, cache_dir=tmp_path / "c").search("zeppelin") == []
+
+
+def test_undecodable_bytes_are_replaced(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"Title\n\nA caf\xe9 with bread.\n")
+    (result,) = DocsSearch(tmp_path, cache_dir=tmp_path / "c").search("bread")
+    assert result.content == "A caf\ufffd with bread."
+
+
+def test_a_folder_that_holds_no_documents(tmp_path):
+    with pytest.raises(LonghandError, match=r"holds no documents \(.md, .markdown, .txt, .html, .htm files\)"):
+        DocsSearch(tmp_path)
+    with pytest.raises(LonghandError, match="nowhere does not exist"):
+        DocsSearch(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(LonghandError, match="file is not a folder"):
+        DocsSearch(tmp_path / "file")
+
+
+def test_documents_without_text_are_found_by_nothing(tmp_path):
+    (tmp_path / "empty.md").write_text("# Only a title\n")
+    assert DocsSearch(tmp_path, cache_dir=tmp_path / "c").search("title") == []
+
+
+def test_files_too_large_or_unreadable_are_named(folder, tmp_path, monkeypatch):
+    with (folder / "huge.txt").open("wb") as file:
+        file.truncate(20_000_001)
+    with pytest.raises(LonghandError, match=r"huge.txt is 20 MB"):
+        DocsSearch(folder, cache_dir=tmp_path / "c")
+    (folder / "huge.txt").unlink()
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(LonghandError, match=r"cannot read .*\.md: Permission denied"):
+        DocsSearch(folder, cache_dir=tmp_path / "c")
+
+
+# --- the cache --------------------------------------------------------------------------------------------------
+
+
+def built(folder, cache):
+    """How many files the making of a DocsSearch indexed."""
+    calls = []
+    DocsSearch(folder, cache_dir=cache, progress=lambda done, total: calls.append((done, total))).close()
+    return calls
+
+
+def test_the_index_is_built_once_per_content(folder, tmp_path):
+    cache = tmp_path / "cache"
+    assert built(folder, cache) == [(1, 2), (2, 2)]
+    assert built(folder, cache) == []
+    (folder / "bridge.md").write_text(BRIDGE + "More.\n")
+    assert len(built(folder, cache)) == 2
+    (folder / "bridge.md").rename(folder / "span.md")
+    assert len(built(folder, cache)) == 2
+    assert sorted(path.suffix for path in (cache / "docs").iterdir()) == [".sqlite"] * 3
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: b"x" * 9000, lambda data: data[:5000],
+                                    lambda data: data[:4096] + b"\xff" * 4096 + data[8192:]])  # fmt: skip
+def test_a_damaged_index_is_rebuilt(folder, tmp_path, damage):
+    cache = tmp_path / "cache"
+    built(folder, cache)
+    (path,) = (cache / "docs").iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    assert len(built(folder, cache)) == 2
+    assert DocsSearch(folder, cache_dir=cache).search("velling")
+
+
+def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
+    (tmp_path / "blocked").touch()
+    monkeypatch.setenv("LONGHAND_CACHE", str(tmp_path / "blocked"))
+    with pytest.raises(LonghandError, match=r"blocked.*set LONGHAND_CACHE"):
+        DocsSearch(folder)
+
+
+def test_where_the_cache_lies(folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("LONGHAND_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    DocsSearch(folder)
+    assert len(list((tmp_path / "home" / ".cache" / "longhand" / "docs").iterdir())) == 1
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    DocsSearch(folder)
+    assert len(list((tmp_path / "xdg" / "longhand" / "docs").iterdir())) == 1
+    monkeypatch.setenv("LONGHAND_CACHE", str(tmp_path / "own # ?"))
+    assert DocsSearch(folder).search("velling")
+    assert len(list((tmp_path / "own # ?" / "docs").iterdir())) == 1
+
+
+def test_the_folder_is_only_read(folder, tmp_path):
+    before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+    for path in (folder / "more", folder):
+        os.chmod(path, stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        assert DocsSearch(folder, cache_dir=tmp_path / "c").search("velling")
+        assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
+    finally:
+        for path in (folder, folder / "more"):
+            os.chmod(path, stat.S_IRWXU)
+
+
+def test_a_failed_build_leaves_nothing_behind(folder, tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        DocsSearch(folder, cache_dir=tmp_path / "c", progress=stop)
+    assert list((tmp_path / "c" / "docs").iterdir()) == []

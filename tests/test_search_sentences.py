@@ -1,0 +1,93 @@
+"""Sentences, words and queries: splitting, stems, and the sentence that answers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from longhand.agent.query import Query
+from longhand.agent.sentences import rank_sentences, split_sentences, weigh
+from longhand.agent.words import likeness, stem, words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dr. Cole met Mr. St. John at No. 5.|He left.",
+        "J. R. R. Tolkien wrote it.|It sold.",
+        "It is 3.5 m (approx. 11 ft) high, e.g. Here.|Is it?|Yes!",
+        'He said "Stop."|She did (at 5 p.m.).|Good.',
+        "He lived in the U.S. Army base.|He came from the U.S.|The end.",
+        "Yahoo! is old... and so is v2.|What?!|Oh.",
+        "塔高三十米。|“真的吗？”|是！",
+        "a line without stop|another",
+        "Vol. 3 cites Smith et al. 1990, pp. 3 ff.|In 1991 it ended.",
+    ],
+)
+def test_sentences_are_split(text):
+    sentences = text.split("|")
+    joined = "\n".join(sentences) if "without stop" in text else ("" if "塔" in text else " ").join(sentences)
+    assert split_sentences(joined) == sentences
+
+
+@given(st.text(st.sampled_from("abcA B.!?。！ \n\"')(U.S.Dr.1,")) | st.text())
+def test_splitting_loses_nothing(text):
+    sentences = split_sentences(text)
+    assert "".join("".join(sentences).split()) == "".join(text.split())
+    assert all(sentence and sentence == sentence.strip() for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    "forms",
+    ["open opens opened opening", "write wrote written writer", "build built building builders", "die died dying death",
+     "city cities", "bridge bridges", "construct constructed construction", "stop stopped", "use used uses using"],
+)  # fmt: skip
+def test_forms_of_a_word_share_a_stem(forms):
+    assert len({stem(form) for form in forms.split()}) == 1
+
+
+def test_words_and_their_likeness():
+    assert words("Ångström's 1,280 CAFÉ, e_g ＡＢ") == ["angstrom", "1280", "cafe", "e", "g", "ab"]
+    assert words("塔高3米") == ["塔", "高", "塔高", "3", "米"]
+    assert likeness("tall", ["wide", "tall"]) == 1
+    assert 0.5 < likeness("tall", ["high"]) < 1
+    assert 0.5 < likeness(stem("navigate"), [stem("navigable")]) < 1
+    assert likeness("tall", ["wet"]) == likeness("austria", ["australia"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "best", "other"),
+    [
+        ("When tower opened", "It opened in June 1931.", "It opened to some applause."),
+        ("Which year was it finished", "Work ended in 1931.", "Work ended in the rain."),
+        ("How tall tower", "It stands 34 metres above sea.", "It stands by the sea since 1931."),
+        ("How heavy is the bell", "The bell weighs 3.5 tonnes.", "The bell has 3 cracks."),
+        ("How old was he", "He died at the age of 64.", "He died in 7 beds."),
+        ("How many lamps", "Twelve lamps burn on it.", "Lamps were bought in 1931 for 2 rooms."),
+        ("How much memory does it have", "It has 141 GB of memory.", "It was the first with HBM3e memory."),
+        ("How large is the park", "The park covers 34 hectares.", "The park has 34 gates."),
+        ("How hot does the kiln get", "The kiln reaches 1,100 degrees.", "The kiln has 2 doors."),
+        ("Who designed tower", "It was designed by Marta Velling.", "It was designed and built in a hurry."),
+        ("Where does the tower stand", "It stands at Cape Orme.", "It stands very firmly indeed."),
+        ("What is the tower called", "It is called the Needle.", "It is a fine thing to see."),
+        ("Why was it closed", "It closed because the roof leaked.", "It closed with a party."),
+        ("How often is it painted", "It is painted every seven years.", "It is painted with great care."),
+        ("What does the whale eat", "It lives almost entirely on krill.", "It can be heard from afar."),
+        ("What colour is the door", "The door is green.", "The door is heavy."),
+        ("How much did it cost", "The price was 300 crowns.", "The cost surprised all 7 of them."),
+    ],
+)
+def test_the_sentence_that_answers_comes_first(query, best, other):
+    asked = Query.parse(query)
+    weights = weigh(asked, dict.fromkeys(asked.stems, 1.0))
+    for sentences in ([best, other], [other, best]):
+        ranked = rank_sentences(asked, weights, "The tower", sentences)
+        assert ranked[0].sentence == best
+        assert ranked[0].score > ranked[1].score
+
+
+@given(st.text(), st.text())
+def test_any_query_ranks_any_text(query, text):
+    asked = Query.parse(query)
+    weights = weigh(asked, dict.fromkeys(asked.stems, 1.0))
+    scores = [ranked.score for ranked in rank_sentences(asked, weights, query, split_sentences(text))]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1.5 + 1e-9 for score in scores)
