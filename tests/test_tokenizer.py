@@ -298,31 +298,29 @@ def test_unreadable_files(tmp_path):
 
 # The real vocabulary
 
+needs_real = pytest.mark.skipif(not REAL.exists(), reason="the real vocabulary is not part of the repository")
+
 
 @pytest.fixture(scope="module")
 def real():
     return Tokenizer.from_file(REAL)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real vocabulary is not part of the repository")
-class TestQwQ:
-    def test_known_ids(self, real):
-        assert real.encode("Hello world") == real.encode_literal("Hello world") == [9707, 1879]
-        prefix = real.encode("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n")
-        assert prefix == [151644, 872, 198, 13048, 151645, 198, 151644, 77091, 198, 151667, 198]
-        assert len(real.defined) == 151_669
-        assert real.defined[-1] == 151_668
+@needs_real
+def test_qwq_known_ids(real, qwq_tokenizer):
+    assert real.encode("Hello world") == real.encode_literal("Hello world") == [9707, 1879]
+    prefix = real.encode("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n")
+    assert prefix == [151644, 872, 198, 13048, 151645, 198, 151644, 77091, 198, 151667, 198]
+    assert len(real.defined) == 151_669
+    assert real.defined[-1] == 151_668
+    assert real.control == qwq_tokenizer.control
 
-    def test_control_ids(self, real, qwq_tokenizer):
-        assert real.control == qwq_tokenizer.control
 
-    def test_round_trips(self, real):
-        @given(text | attack)
-        def check(s):
-            ids = real.encode_literal(s)
-            assert real.decode(ids) == clean(s) or unassigned(s)
-            assert max(ids, default=0) < 151_643
-            stream = real.stream()
-            assert "".join([stream.push(i) for i in ids] + [stream.flush()]) == real.decode(ids)
-
-        check()
+@needs_real
+@given(s=text | attack)
+def test_qwq_round_trips(real, s):
+    ids = real.encode_literal(s)
+    assert real.decode(ids) == clean(s) or unassigned(s)
+    assert max(ids, default=0) < 151_643
+    stream = real.stream()
+    assert "".join([stream.push(i) for i in ids] + [stream.flush()]) == real.decode(ids)
