@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .search import Search
 
 QWQ = "Qwen/QwQ-32B"
+# Parameters. A smaller model's operations are over before a second thread has woken up, and where another process is
+# busy each of them waits for it: 7 against 220 ids a second were seen.
+ONE_THREAD_BELOW = 50_000_000
 app = typer.Typer(
     help="A token-level inference engine for QwQ-32B (Qwen2), and the search agent that runs on it.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -212,6 +215,8 @@ def make_search(options: Options, notes: Console) -> tuple[Search, str]:
 
 def load_engine(options: Options, notes: Console) -> tuple[Engine, list[str]]:
     """The model that --model names, or the default, and notes that say which and why."""
+    import torch
+
     from .. import DEMO
     from ..engine.engine import Engine
     from .view import progress
@@ -226,6 +231,8 @@ def load_engine(options: Options, notes: Console) -> tuple[Engine, list[str]]:
         engine = Engine.from_pretrained(
             model, device=options.device, quantization=quantization, max_context=options.max_context, progress=report
         )
+    if engine.device.type == "cpu" and engine.config.num_parameters < ONE_THREAD_BELOW:
+        torch.set_num_threads(1)
     name = "the built-in model" if Path(model) == DEMO else str(model)
     said = [f"model: {name} on {engine.device}, {engine.quantization or engine.dtype} ({why})"]
     if Path(model) == DEMO:

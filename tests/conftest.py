@@ -16,6 +16,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 # One profile for all properties: the same examples in every run, and no clock.
 settings.register_profile("longhand", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("longhand")
+torch.set_num_threads(1)  # the models here are tiny: a second thread costs more than it brings
 
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -8,7 +8,6 @@ from datetime import date
 
 import pytest
 import torch
-
 from longhand.agent import prompt
 from longhand.agent.calls import parse_calls
 from longhand.agent.demo.language import Writer

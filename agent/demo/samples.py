@@ -109,9 +109,9 @@ class Sampler:
 
     def sample(self) -> Sample:
         form = self.rng.random()
-        if form < 0.03:
+        if form < 0.015:
             return self.greeting()
-        if form < 0.14:
+        if form < 0.085:
             return self.missing()
         return self.salad() if form < 0.48 else self.fact()
 
