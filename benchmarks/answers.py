@@ -131,9 +131,8 @@ def run(engine: Engine, sampling: SamplingParams, cases: list[Case], arguments: 
         counts[f"{kind} {verdict}"] += 1
         marked += verdict == "right" and bool(answer.unsupported)
         if arguments.verbose and (verdict != "right" or answer.unsupported):
-            print(
-                f"{verdict:7} {case.question}\n        want {list(case.values)} in {case.file}\n        got  {answer.text}"
-            )
+            print(f"{verdict:7} {case.question}\n        want {list(case.values)} in {case.file}")
+            print(f"        got  {answer.text}")
             print("        " + "; ".join(item.reason for item in answer.unsupported))
     for kind in ("answerable", "unanswerable"):
         of_kind = {verdict: counts[f"{kind} {verdict}"] for verdict in ("right", "told", "untold")}
