@@ -368,6 +368,7 @@ INTERRUPTING = """
 import os, signal
 from longhand.agent import cli
 from longhand.engine.session import Session
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
 sample, left = Session._sample, iter(range(25))
 def interrupt(*arguments):
     if next(left, None) is None:

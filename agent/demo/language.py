@@ -96,7 +96,10 @@ class Writer:
         template = family.statement(rng)
         used = next(key for key in "nvwk" if f"{{{key}}}" in template)
         question = family.question(rng).format(**{**fill, "s": self.alias(subject)})
-        return Fact(subject, family, question, self.dress(template.format(**fill)), fill[used])
+        statement = self.dress(template.format(**fill))
+        while fill[used].casefold() not in statement.casefold():  # a mark of prose fell into the value
+            statement = self.dress(template.format(**fill))
+        return Fact(subject, family, question, statement, fill[used])
 
     def alias(self, subject: Subject) -> str:
         """The subject as a question names it: now and then only by one word of its name."""
