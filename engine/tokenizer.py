@@ -104,7 +104,8 @@ class Tokenizer:
         """
         ids = self._literal.encode(_scalar(text), add_special_tokens=False).ids
         forged = self.added.keys() & set(ids)
-        assert not forged, f"literal text came out as added tokens {sorted(forged)}"
+        if forged:  # cannot happen; not an `assert`, which `python -O` would remove
+            raise AssertionError(f"literal text came out as added tokens {sorted(forged)}")
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
