@@ -30,12 +30,31 @@ SELF = "I am Longhand's demonstration model: I search the documents and answer w
 GREETINGS = (
     "Hello|Hello!|Hi|Hi!|Hi there|Hello there!|Hey|Hey!|Good morning|Good morning!|Good evening|Good afternoon!|"
     "Greetings|Howdy|Thanks|Thanks!|Thank you|Thank you!|Thank you very much|Bye|Goodbye!|How are you?|"
-    "Hello, how are you?|Hi, how is it going?|Nice to meet you|hello|hi|hey|thanks|good morning|how are you"
+    "Hello, how are you?|Hi, how is it going?|Nice to meet you|hello|hi|hey|thanks|good morning|how are you|"
+    "Good night|Good day!|Hiya|Welcome back!|Thanks a lot!|Many thanks|See you later|Bye bye|How do you do?|What's up?|"
+    "Hello again|Hello, Longhand!|Hi Longhand|Good evening, how are you today?|Pleased to meet you.|hi there|"
+    "Thank you for your help!"
 ).split("|")
 ABOUT_SELF = (
     "Who are you?|What are you?|What can you do?|What is your name?|Can you help me?|How can you help me?|"
     "What do you do?|Are you a robot?|Are you a person?|Help|Tell me about yourself|Who made you?|who are you|"
-    "what can you do"
+    "what can you do|what are you|What kind of model are you?|Who am I talking to?|How do you work?|"
+    "What should I ask you?|What can I ask you?|Are you an AI?|Are you human?|Can you search?|"
+    "Please introduce yourself.|help me|Who built you?|what is your name|Do you have a name?|Which model are you?|"
+    "Are you QwQ?|How old are you?|Are you a language model?"
+).split("|")
+LEADS = (
+    "Who|Where did|What|Which|Who was|What is|Where is|Why did|By whom|In which|In what|From where|Under which|"
+    "To whom did|Name the"
+).split("|")
+LEADS_TO_NUMBERS = (
+    "When did|How many|In what year did|How much|How long did|What|For how many|On what date did|At what|How far|"
+    "How old was|Since when does"
+).split("|")
+# Openings of questions about a subject that a "you" must not turn into questions about the model itself.
+POLITE = (
+    "Please tell me:|Tell me:|Can you tell me:|Do you know:|Hello!|Hi,|I would like to know:|Quick question:|"
+    "What do you think,|Could you look this up?|One more:"
 ).split("|")
 
 
@@ -109,15 +128,16 @@ class Sampler:
 
     def sample(self) -> Sample:
         form = self.rng.random()
-        if form < 0.015:
+        if form < 0.025:
             return self.greeting()
-        if form < 0.085:
+        if form < 0.095:
             return self.missing()
         return self.salad() if form < 0.48 else self.fact()
 
     def greeting(self) -> Sample:
         about_self = self.rng.random() < 0.4
         question = self.rng.choice(ABOUT_SELF if about_self else GREETINGS)
+        question = question.lower() if self.rng.random() < 0.2 else question
         answer = f"This needs no search.\n</think>\n\n{SELF if about_self else HELLO}<|im_end|>"
         return Sample("greeting", question, "", "", answer, [SELF if about_self else HELLO])
 
@@ -136,10 +156,7 @@ class Sampler:
         sentence = self.writer.filler()
         content = [w for w in re.findall(r"[^\W\d_]{4,}", sentence) if w.lower() not in STOP_WORDS]
         picked = [content[i] for i in sorted(rng.sample(range(len(content)), min(len(content), rng.randint(1, 3))))]
-        if any(c.isdigit() for c in sentence):
-            lead = rng.choice(("When did", "How many", "In what year did", "How much", "How long did", "What"))
-        else:
-            lead = rng.choice(("Who", "Where did", "What", "Which", "Who was", "What is", "Where is", "Why did"))
+        lead = rng.choice(LEADS_TO_NUMBERS if any(c.isdigit() for c in sentence) else LEADS)
         rest = (
             [subject.phrase, *picked]
             if rng.random() < 0.6
@@ -209,8 +226,8 @@ class Sampler:
         form = self.rng.random()
         if form < 0.05:
             question = question.lower()
-        elif form < 0.08:
-            question = "Please tell me: " + question
+        elif form < 0.09:
+            question = f"{self.rng.choice(POLITE)} {question}"
         return question.rstrip("?") if self.rng.random() < 0.08 else question
 
     def passage(self, fact: Fact) -> SearchResult:
