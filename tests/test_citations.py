@@ -147,8 +147,18 @@ def test_a_citation_is_listed_once_with_the_title_of_its_first_link():
 
 def test_an_answer_without_a_source_is_marked():
     assert check("The tower is 34 metres tall.") == ([], [("uncited", "the answer cites no source")])
-    assert check("The tower is 34 metres tall.", searched=False) == ([], [])
     assert check("", searched=True) == ([], [])
+
+
+@pytest.mark.parametrize("question", ["Hello", "Who are you?", "What is your name?", "What's up?", "Explain towers."])
+def test_what_asks_for_no_fact_may_be_answered_without_a_search(question):
+    assert check("I am a program.", question, searched=False) == ([], [])
+
+
+@pytest.mark.parametrize("question", [TALL, "Who built it?", "When was the old tower finished?"])
+def test_a_fact_told_without_a_search_is_marked(question):
+    assert check("I am a program.", question, searched=False) == ([], [("uncited", "the answer cites no source")])
+    assert check("I could not find it.", question, searched=False) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -186,6 +196,24 @@ def test_an_answer_to_another_question_is_marked(question, text, reason):
     assert urls == ["tower.md#1"]
     assert [kind for kind, _ in marked] == ["question"]
     assert reason in marked[0][1]
+
+
+def test_the_result_that_speaks_of_more_is_the_one_to_cite():
+    design = SearchResult("The bridge", "bridge.md#1", "The chief engineer of the bridge was Olaf Strand.")
+    paint = SearchResult("The bridge", "bridge.md#2", "The colour of the bridge was chosen by Irma Holm.")
+    question = "Who was the chief engineer of the bridge?"
+    good = f"{design.content} [The bridge](bridge.md#1)"
+    bad = f"{paint.content} [The bridge](bridge.md#2)"
+    assert check(good, question, [paint, design]) == (["bridge.md#1"], [])
+    assert check(f"{good} {bad}", question, [paint, design])[1] == []
+    assert check(bad, question, [paint]) == (["bridge.md#2"], [])  # the best there is
+    assert check(bad, question, [paint, design])[1] == [("question", "bridge.md#1 speaks of more of what was asked")]
+
+
+def test_a_short_number_of_a_name_does_not_tell_what_was_asked():
+    probe = SearchResult("The probes", "probe.md#1", "In 40,000 years Rover 1 will pass 2 stars.")
+    (marked,) = check(f"{probe.content} [The probes](probe.md#1)", "How much does Rover 1 weigh?", [probe])[1]
+    assert marked == ("question", "the cited result does not speak of 'weigh'")
 
 
 def test_the_date_must_be_in_the_answer_and_not_in_its_link():
