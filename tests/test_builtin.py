@@ -149,3 +149,13 @@ def test_the_command_line(folder, tmp_path, own):
     computing = sum(turn["prefill_seconds"] + turn["decode_seconds"] for turn in found["turns"])
     assert 0 < computing < seconds < 120  # a few seconds on two idle cores
     assert "The built-in model only demonstrates the loop" in done.stderr
+
+
+def test_loading_does_not_import_torchs_compiler():
+    """It takes longer than everything else between the import of torch and the first token."""
+    code = (
+        "import sys; from longhand import DEMO, Engine; session = Engine.from_pretrained(str(DEMO)).session();"
+        "session.feed([1, 2, 3]); next(session.generate(1)); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "False", done.stderr
