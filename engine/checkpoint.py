@@ -139,7 +139,7 @@ def load_decoder(
         size = stored.numel() * stored.element_size()
         with allocation(f"tensor {name}", stored.numel() * (1 if nf4 and name in linears else dtype.itemsize), device):
             if nf4 and name in linears:
-                linears[name].set_nf4(*decoder.ops.quantize_nf4(stored.to(device)))
+                linears[name].set_quantized(decoder.ops.quantize_nf4(stored.to(device)))
             else:
                 # A copy: what safetensors returns may point into the mapped file.
                 _assign(decoder, name, stored.to(device, dtype, copy=True))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..kernels.dispatch import Ops
+from ..kernels.weights import Quantized
 from .config import ModelConfig
 from .rope import RotaryTable
 
@@ -26,7 +27,7 @@ class LayerCache(Protocol):
 
 
 class Linear(nn.Module):
-    """weight [out, in] and an optional bias [out], or an NF4 weight once `quantized` was called."""
+    """weight [out, in] and an optional bias [out], or a quantized weight once `set_quantized` was called."""
 
     weight: Tensor | None
     bias: Tensor | None
@@ -37,16 +38,15 @@ class Linear(nn.Module):
         self.ops = ops
         self.weight = nn.Parameter(torch.empty(self.shape), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False) if bias else None
-        self.packed: Tensor | None = None
-        self.absmax: Tensor | None = None
+        self.quantized: Quantized | None = None
 
-    def set_nf4(self, packed: Tensor, absmax: Tensor) -> None:
-        """Replace the weight by its NF4 codes [N*K/2] and absmax [N*K/64]."""
-        self.weight, self.packed, self.absmax = None, packed, absmax
+    def set_quantized(self, weight: Quantized) -> None:
+        """Replace the weight by one in four bits."""
+        self.weight, self.quantized = None, weight
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.packed is not None and self.absmax is not None:
-            return self.ops.nf4_linear(x, self.packed, self.absmax, self.shape, self.bias)
+        if self.quantized is not None:
+            return self.ops.quantized_linear(x, self.quantized, self.bias)
         assert self.weight is not None
         return self.ops.linear(x, self.weight, self.bias)
 

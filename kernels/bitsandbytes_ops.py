@@ -1,5 +1,5 @@
-"""The reference operations with NF4 by bitsandbytes. Import this module only where a model is quantized: bitsandbytes
-takes a moment to load and looks for a module called `kernels` while it does."""
+"""The reference operations with 4-bit weights by bitsandbytes. Import this module only where a model is quantized:
+bitsandbytes takes a moment to load and looks for a module called `kernels` while it does."""
 
 from __future__ import annotations
 
@@ -9,33 +9,52 @@ from bitsandbytes.functional import QuantState, get_4bit_type
 from torch import Tensor
 from torch.nn import functional
 
-from .reference import NF4_BLOCK, attention, linear, rms_norm, rope, swiglu
+from . import reference
+from .reference import attention, linear, rms_norm, rope, swiglu
+from .weights import BLOCK, NESTED_BLOCK, FourBit, Int4, Nested, Quantized
 
-__all__ = ["attention", "dequantize_nf4", "linear", "nf4_linear", "quantize_nf4", "rms_norm", "rope", "swiglu"]
-
-
-def quantize_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """As `reference.quantize_nf4`, bit for bit."""
-    packed, state = bitsandbytes.functional.quantize_4bit(weight, blocksize=NF4_BLOCK, quant_type="nf4")
-    return packed.view(-1), state.absmax
+__all__ = ["attention", "dequantize", "linear", "quantize_nf4", "quantized_linear", "rms_norm", "rope", "swiglu"]
 
 
-def dequantize_nf4(packed: Tensor, absmax: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """As `reference.dequantize_nf4`, bit for bit."""
-    return bitsandbytes.functional.dequantize_4bit(packed.view(-1, 1), _state(absmax, shape, dtype))
+def quantize_nf4(weight: Tensor, nested: bool = False) -> FourBit:
+    """As `reference.quantize_nf4`, on a CPU bit for bit."""
+    packed, state = bitsandbytes.functional.quantize_4bit(
+        weight, blocksize=BLOCK, quant_type="nf4", compress_statistics=nested
+    )
+    inner = Nested(state.state2.absmax, state.state2.code, state.offset) if nested else None
+    rows, columns = weight.shape
+    return FourBit(packed.view(-1), state.absmax, (rows, columns), nested=inner)
 
 
-def nf4_linear(x: Tensor, packed: Tensor, absmax: Tensor, shape: tuple[int, int], bias: Tensor | None = None) -> Tensor:
-    """As `reference.nf4_linear`; on a GPU with bitsandbytes' fused kernels, so equal only within rounding there.
+def dequantize(weight: Quantized, dtype: torch.dtype) -> Tensor:
+    """As `reference.dequantize`, bit for bit."""
+    if isinstance(weight, Int4) or _misread(weight):
+        return reference.dequantize(weight, dtype)
+    return bitsandbytes.functional.dequantize_4bit(weight.packed.view(-1, 1), _state(weight, dtype))
+
+
+def quantized_linear(x: Tensor, weight: Quantized, bias: Tensor | None = None) -> Tensor:
+    """As `reference.quantized_linear`; on a GPU with bitsandbytes' fused kernels, so equal only within rounding there.
 
     On a CPU its fused path wants weights repacked (on ordinary ones it returns garbage without an error), so weights
     are dequantized for each call.
     """
-    if x.device.type == "cpu":
-        return functional.linear(x, dequantize_nf4(packed, absmax, shape, x.dtype), bias)
-    return bitsandbytes.matmul_4bit(x, packed.view(-1, 1), _state(absmax, shape, x.dtype), bias=bias)
+    if x.device.type == "cpu" or isinstance(weight, Int4):
+        return functional.linear(x, dequantize(weight, x.dtype), bias)
+    return bitsandbytes.matmul_4bit(x, weight.packed.view(-1, 1), _state(weight, x.dtype), bias=bias)
 
 
-def _state(absmax: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> QuantState:
-    code = get_4bit_type("nf4", device=absmax.device)
-    return QuantState(absmax, torch.Size(shape), code, NF4_BLOCK, "nf4", dtype)
+def _misread(weight: FourBit) -> bool:
+    # On a CPU bitsandbytes 0.50.2 takes the wrong absmax where blocks longer than 64 run over the ends of rows.
+    return weight.packed.device.type == "cpu" and weight.block > BLOCK and weight.shape[1] % weight.block != 0
+
+
+def _state(weight: FourBit, dtype: torch.dtype) -> QuantState:
+    table = get_4bit_type(weight.table, device=weight.packed.device)
+    shape = torch.Size(weight.shape)
+    if weight.nested is None:
+        return QuantState(weight.absmax, shape, table, weight.block, weight.table, dtype)
+    inner = QuantState(weight.nested.scales, code=weight.nested.table, blocksize=NESTED_BLOCK, dtype=torch.float32)
+    return QuantState(
+        weight.absmax, shape, table, weight.block, weight.table, dtype, offset=weight.nested.offset, state2=inner
+    )

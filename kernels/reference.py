@@ -7,19 +7,24 @@ KV key/value heads, D the head's width. Sums and normalizations run in float32 a
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-NF4_BLOCK = 64  # weights that share one absmax
+from .weights import BLOCK, NESTED_BLOCK, FourBit, Int4, Nested, Quantized
 
-# The sixteen values of NormalFloat4, quantiles of a standard normal scaled to [-1, 1] (QLoRA, arXiv 2305.14314).
-NF4_VALUES = (
-    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
-    -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
-    0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
-)  # fmt: skip
+# The sixteen values behind the codes. NormalFloat4: quantiles of a standard normal scaled to [-1, 1] (QLoRA,
+# arXiv 2305.14314). bitsandbytes' FP4: a sign, two bits of exponent, one of mantissa, over its largest value 12.
+TABLES = {
+    "nf4": (
+        -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+        -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
+        0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+    ),
+    "fp4": tuple(sign * value / 12 for sign in (1, -1) for value in (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0)),
+}  # fmt: skip
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -74,32 +79,73 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return functional.silu(gate) * up
 
 
-def quantize_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight [N, K] -> codes uint8 [N*K/2], two per byte with the first in the high half, and float32 absmax
-    [N*K/64]. Bit-equal to bitsandbytes' `quantize_4bit(..., quant_type="nf4", blocksize=64)`. N*K must be even."""
+def quantize_nf4(weight: Tensor, nested: bool = False) -> FourBit:
+    """Weight [N, K], N*K even, in NF4 with blocks of 64; with `nested` its absmax in 8 bits. Bit-equal to bitsandbytes'
+    `quantize_4bit(..., quant_type="nf4", compress_statistics=nested)` on a CPU."""
     flat = weight.reshape(-1).float()
-    values = torch.tensor(NF4_VALUES, device=weight.device)
+    values = torch.tensor(TABLES["nf4"], device=weight.device)
     bounds = (values[1:] + values[:-1]) / 2
-    tail = flat.numel() % NF4_BLOCK
-    blocks = functional.pad(flat, (0, NF4_BLOCK - tail) if tail else (0, 0)).view(-1, NF4_BLOCK)
+    tail = flat.numel() % BLOCK
+    blocks = functional.pad(flat, (0, BLOCK - tail) if tail else (0, 0)).view(-1, BLOCK)
     absmax = blocks.abs().amax(-1)
     scaled = blocks * (1.0 / absmax.clamp(min=1e-38))[:, None]
     if tail:  # bitsandbytes divides in a short last block (and keeps its clamped absmax), elsewhere it multiplies
         absmax[-1:].clamp_(min=1e-38)
         scaled[-1] = blocks[-1] / absmax[-1]
     codes = torch.bucketize(scaled.clamp(-1, 1).reshape(-1)[: flat.numel()], bounds).to(torch.uint8)
-    return (codes[::2] << 4) | codes[1::2], absmax
+    rows, columns = weight.shape
+    whole = FourBit((codes[::2] << 4) | codes[1::2], absmax, (rows, columns))
+    return nest(whole) if nested else whole
 
 
-def dequantize_nf4(packed: Tensor, absmax: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """The inverse of `quantize_nf4`: [N, K] in dtype, each value rounded once from its float32 product."""
-    values = torch.tensor(NF4_VALUES, device=packed.device)
-    codes = torch.stack((packed >> 4, packed & 15), -1).reshape(-1)
+def nest(weight: FourBit) -> FourBit:
+    """The same weight with its absmax in 8 bits, in blocks of 256, around their mean."""
+    offset = weight.absmax.mean()
+    blocks = weight.absmax - offset
+    count = blocks.numel()
+    blocks = functional.pad(blocks, (0, -count % NESTED_BLOCK)).view(-1, NESTED_BLOCK)
+    scales = blocks.abs().amax(-1)
+    scaled = blocks * (1.0 / scales)[:, None]
+    # On a CPU bitsandbytes looks codes up by 16 bits of the value, on a GPU it searches for the nearest: one code in a
+    # thousand differs by one.
+    scaled = ((scaled + 1) * 32767.5 + 0.5).floor() / 65535 * 2 - 1
+    table = dynamic_table().to(blocks.device)
+    codes = torch.bucketize(scaled, (table[1:] + table[:-1]) / 2).to(torch.uint8)
+    codes = codes.masked_fill(scales[:, None] == 0, 0).view(-1)[:count]
+    return replace(weight, absmax=codes, nested=Nested(scales, table, offset))
+
+
+def dynamic_table() -> Tensor:
+    """The 256 values of bitsandbytes' 8-bit dynamic type (arXiv 1511.04561): seven decades up to 1, finer upwards."""
+    values = [0.0, 1.0]
+    for decade in range(7):
+        edges = torch.linspace(0.1, 1, 2**decade + 1)
+        middles = 10 ** (decade - 6) * ((edges[1:] + edges[:-1]) / 2)
+        values += [*middles.tolist(), *(-middles).tolist()]
+    return torch.tensor(sorted(values))
+
+
+def absmax_of(weight: FourBit) -> Tensor:
+    """float32 [blocks], whether it is stored so or nested."""
+    if weight.nested is None:
+        return weight.absmax
+    scales = weight.nested.scales.repeat_interleave(NESTED_BLOCK)[: weight.absmax.numel()]
+    return weight.nested.table[weight.absmax.int()] * scales + weight.nested.offset
+
+
+def dequantize(weight: Quantized, dtype: torch.dtype) -> Tensor:
+    """The weight [N, K] in dtype, each value rounded once from its float32 product."""
+    if isinstance(weight, Int4):
+        codes = torch.stack((weight.packed >> 4, weight.packed & 15), -1).view(*weight.scales.shape, weight.group)
+        centered = codes.float() - weight.zeros.float()[..., None]
+        return (centered * weight.scales.float()[..., None]).to(dtype).view(weight.shape)
+    values = torch.tensor(TABLES[weight.table], device=weight.packed.device)
+    codes = torch.stack((weight.packed >> 4, weight.packed & 15), -1).reshape(-1)
     flat = values[codes.int()]
-    flat = flat * absmax.repeat_interleave(NF4_BLOCK)[: flat.numel()]
-    return flat.to(dtype).view(shape)
+    flat = flat * absmax_of(weight).repeat_interleave(weight.block)[: flat.numel()]
+    return flat.to(dtype).view(weight.shape)
 
 
-def nf4_linear(x: Tensor, packed: Tensor, absmax: Tensor, shape: tuple[int, int], bias: Tensor | None = None) -> Tensor:
-    """x [..., K] times an NF4 weight of shape (N, K), dequantized to x's dtype on the way."""
-    return functional.linear(x, dequantize_nf4(packed, absmax, shape, x.dtype), bias)
+def quantized_linear(x: Tensor, weight: Quantized, bias: Tensor | None = None) -> Tensor:
+    """x [..., K] times a quantized weight [N, K], dequantized to x's dtype on the way, plus bias [N]."""
+    return functional.linear(x, dequantize(weight, x.dtype), bias)

@@ -126,10 +126,9 @@ def test_nf4_load(make_checkpoint, dtype):
         assert name not in parameters
         module = engine.decoder.get_submodule(name.removesuffix(".weight"))
         assert module.weight is None
-        shape = tuple(stored[name].shape)
-        twin = reference.dequantize_nf4(*reference.quantize_nf4(stored[name]), shape, dtype)
-        assert torch.equal(reference.dequantize_nf4(module.packed, module.absmax, shape, dtype), twin), name
-        assert module.packed.numel() == shape[0] * shape[1] // 2
+        twin = reference.dequantize(reference.quantize_nf4(stored[name]), dtype)
+        assert torch.equal(reference.dequantize(module.quantized, dtype), twin), name
+        assert module.quantized.packed.numel() == stored[name].numel() // 2
     for name in stored.keys() - set(linears):
         assert torch.equal(parameters[name], stored[name]), name
 

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from longhand.kernels import bitsandbytes_ops, dispatch, reference
-from longhand.kernels.reference import NF4_BLOCK, NF4_VALUES
+from longhand.kernels.reference import TABLES
+from longhand.kernels.weights import BLOCK, FourBit, Int4, Nested
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 EPS = {torch.float32: 2**-23, torch.bfloat16: 2**-7, torch.float16: 2**-10}  # one unit in the last place at 1
@@ -141,17 +142,17 @@ def test_linear(bias, dtype):
 
 
 def bnb_quantize(weight):
-    packed, state = bitsandbytes.functional.quantize_4bit(weight, blocksize=NF4_BLOCK, quant_type="nf4")
+    packed, state = bitsandbytes.functional.quantize_4bit(weight, blocksize=BLOCK, quant_type="nf4")
     return packed.view(-1), state.absmax
 
 
 def at_the_bounds():
     """Blocks whose scaled values are exactly the midpoints between NF4 values, and their float neighbours."""
-    values = torch.tensor(NF4_VALUES)
+    values = torch.tensor(TABLES["nf4"])
     bounds = (values[1:] + values[:-1]) / 2
     inf = torch.full_like(bounds, math.inf)
     near = torch.cat((bounds, torch.nextafter(bounds, inf), torch.nextafter(bounds, -inf), values))
-    block = torch.cat((near, torch.ones(NF4_BLOCK - len(near) % NF4_BLOCK)))  # absmax 1: scaling changes nothing
+    block = torch.cat((near, torch.ones(BLOCK - len(near) % BLOCK)))  # absmax 1: scaling changes nothing
     return torch.cat((block, block * 4, block * 2**-20)).view(3, -1)
 
 
@@ -180,23 +181,99 @@ def test_quantize_equals_bitsandbytes(name, dtype):
         weight = weight.clamp(-6e4, 6e4)
     want_packed, want_absmax = bnb_quantize(weight)
     for quantize in (reference.quantize_nf4, bitsandbytes_ops.quantize_nf4):
-        packed, absmax = quantize(weight)
-        assert packed.dtype == torch.uint8
-        assert absmax.dtype == torch.float32
-        assert torch.equal(packed, want_packed)
-        assert torch.equal(absmax, want_absmax)
+        got = quantize(weight)
+        assert got.packed.dtype == torch.uint8
+        assert got.absmax.dtype == torch.float32
+        assert got.shape == tuple(weight.shape)
+        assert torch.equal(got.packed, want_packed)
+        assert torch.equal(got.absmax, want_absmax)
+
+
+@pytest.mark.parametrize("name", [*WEIGHTS, "many blocks"])
+def test_nested_absmax_equals_bitsandbytes(name):
+    weight = WEIGHTS[name] if name in WEIGHTS else randn(1000, 1000, seed=3)
+    want, got = (ops.quantize_nf4(weight, nested=True) for ops in (bitsandbytes_ops, reference))
+    assert got.absmax.dtype == torch.uint8
+    wanted, found = want.tensors(), got.tensors()
+    assert list(found) == ["packed", "absmax", "nested_scales", "nested_table", "nested_offset"]
+    assert got.num_bytes == sum(tensor.numel() * tensor.element_size() for tensor in found.values())
+    for part, tensor in found.items():
+        assert torch.equal(tensor, wanted[part]), part
+    if name != "very small":  # subnormal products
+        for dtype in FLOATS:
+            assert torch.equal(reference.dequantize(got, dtype), bitsandbytes_ops.dequantize(want, dtype))
+
+
+def test_nested_absmax_is_close_to_the_absmax():
+    weight = randn(512, 512)
+    plain, nested = reference.quantize_nf4(weight), reference.quantize_nf4(weight, nested=True)
+    assert torch.equal(plain.packed, nested.packed)
+    off = (reference.absmax_of(nested) - plain.absmax).abs()
+    assert 0 < off.max() <= 0.02 * plain.absmax.max()
+    table = 256 * 4
+    assert [round(8 * (w.num_bytes - extra) / weight.numel(), 3) for w, extra in ((plain, 0), (nested, table + 4))] == [
+        4.5, 4.127
+    ]  # bits a weight  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(("table", "block", "nested"), [("fp4", 64, False), ("fp4", 64, True), ("fp4", 128, False),
+                                                       ("nf4", 32, False), ("nf4", 256, True)])  # fmt: skip
+def test_the_other_4_bit_forms_of_bitsandbytes(table, block, nested, dtype):
+    weight = randn(96, 256)
+    packed, state = bitsandbytes.functional.quantize_4bit(
+        weight, blocksize=block, quant_type=table, compress_statistics=nested
+    )
+    inner = Nested(state.state2.absmax, state.state2.code, state.offset) if nested else None
+    stored = FourBit(packed.view(-1), state.absmax, (96, 256), table, block, inner)
+    state.dtype = dtype
+    want = bitsandbytes.functional.dequantize_4bit(packed, state)
+    assert torch.equal(reference.dequantize(stored, dtype), want)
+    assert torch.equal(bitsandbytes_ops.dequantize(stored, dtype), want)
+
+
+@pytest.mark.parametrize(("shape", "block"), [((4, 128), 256), ((6, 192), 128), ((4, 64), 128), ((12, 40), 128)])
+def test_blocks_that_run_over_the_ends_of_rows(shape, block):
+    """bitsandbytes 0.50.2 on a CPU reads the wrong absmax there."""
+    weight = randn(*shape)
+    packed, state = bitsandbytes.functional.quantize_4bit(weight, blocksize=block, quant_type="nf4")
+    stored = FourBit(packed.view(-1), state.absmax, shape, block=block)
+    once = reference.dequantize(stored, torch.float32)
+    widest = max(b - a for a, b in itertools.pairwise(TABLES["nf4"])) / 2 * 1.000001
+    assert ((once - weight).abs() <= widest * weight.abs().max()).all()
+    reach = state.absmax.repeat_interleave(block)[: weight.numel()].view(shape)
+    assert ((once - weight).abs() <= widest * reach).all()
+    assert torch.equal(bitsandbytes_ops.dequantize(stored, torch.float32), once)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_int4_is_scale_times_code_less_zero(dtype):
+    rows, groups, group = 6, 3, 8
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 16, (rows, groups * group), generator=generator, dtype=torch.uint8)
+    zeros = torch.randint(0, 16, (rows, groups), generator=generator, dtype=torch.uint8)
+    scales = torch.rand(rows, groups, generator=generator).half()
+    weight = Int4((codes[:, ::2] << 4) | codes[:, 1::2], scales, zeros, (rows, groups * group), group)
+    got = reference.dequantize(weight, dtype)
+    for row in range(rows):
+        for column in range(groups * group):
+            part = column // group
+            want = (int(codes[row, column]) - int(zeros[row, part])) * float(scales[row, part])
+            assert got[row, column] == torch.tensor(want).to(dtype)
+    assert torch.equal(bitsandbytes_ops.dequantize(weight, dtype), got)
+    x = randn(3, groups * group, dtype=dtype)
+    assert torch.equal(reference.quantized_linear(x, weight), bitsandbytes_ops.quantized_linear(x, weight))
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_dequantize_equals_bitsandbytes(name, dtype):
     weight = WEIGHTS[name]
-    shape = tuple(weight.shape)
-    packed, absmax = reference.quantize_nf4(weight)
-    want = bitsandbytes_ops.dequantize_nf4(packed, absmax, shape, dtype)
-    got = reference.dequantize_nf4(packed, absmax, shape, dtype)
+    quantized = reference.quantize_nf4(weight)
+    want = bitsandbytes_ops.dequantize(quantized, dtype)
+    got = reference.dequantize(quantized, dtype)
     assert got.dtype == dtype
-    assert got.shape == shape
+    assert got.shape == weight.shape
     if dtype is torch.bfloat16:  # AVX512's conversion to bfloat16 takes subnormal numbers for zero
         got, want = (torch.where(out.abs() < 2**-126, 0, out) for out in (got, want))
     assert torch.equal(got, want)
@@ -204,11 +281,11 @@ def test_dequantize_equals_bitsandbytes(name, dtype):
 
 def test_the_bin_bounds_are_met_exactly():
     weight = at_the_bounds()
-    values = torch.tensor(NF4_VALUES)
+    values = torch.tensor(TABLES["nf4"])
     bounds = (values[1:] + values[:-1]) / 2
-    packed, absmax = reference.quantize_nf4(weight)
-    codes = torch.stack((packed >> 4, packed & 15), -1).view(-1)
-    assert absmax[0] == 1
+    quantized = reference.quantize_nf4(weight)
+    codes = torch.stack((quantized.packed >> 4, quantized.packed & 15), -1).view(-1)
+    assert quantized.absmax[0] == 1
     assert codes[:15].tolist() == list(range(15))  # a midpoint goes down
     assert codes[15:30].tolist() == list(range(1, 16))  # the next float up goes up
     assert codes[30:45].tolist() == list(range(15))
@@ -219,13 +296,13 @@ def test_the_bin_bounds_are_met_exactly():
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 40), st.floats(1e-6, 1e6))
 def test_quantize_twice_changes_nothing_more(seed, rows, columns, scale):
     weight = randn(rows, 2 * columns, seed=seed, scale=scale)
-    packed, absmax = reference.quantize_nf4(weight)
-    once = reference.dequantize_nf4(packed, absmax, weight.shape, torch.float32)
-    again = reference.dequantize_nf4(*reference.quantize_nf4(once), weight.shape, torch.float32)
+    quantized = reference.quantize_nf4(weight)
+    once = reference.dequantize(quantized, torch.float32)
+    again = reference.dequantize(reference.quantize_nf4(once), torch.float32)
     assert torch.equal(once, again)
     # No value is further away than half the widest gap of its block.
-    widest = max(b - a for a, b in itertools.pairwise(NF4_VALUES)) / 2 * 1.000001
-    reach = absmax.repeat_interleave(NF4_BLOCK)[: weight.numel()].view(weight.shape)
+    widest = max(b - a for a, b in itertools.pairwise(TABLES["nf4"])) / 2 * 1.000001
+    reach = quantized.absmax.repeat_interleave(BLOCK)[: weight.numel()].view(weight.shape)
     assert ((once - weight).abs() <= widest * reach).all()
 
 
@@ -234,15 +311,15 @@ def test_quantize_twice_changes_nothing_more(seed, rows, columns, scale):
     ("rows", "columns", "bias"), [(64, 64, True), (33, 128, False), (5, 22, True), (1, 192, False)]
 )
 @pytest.mark.parametrize("batch", [(), (1,), (7,), (2, 3)], ids=str)
-def test_nf4_linear_of_bitsandbytes_equals_the_reference(batch, rows, columns, bias, dtype):
+def test_quantized_linear_of_bitsandbytes_equals_the_reference(batch, rows, columns, bias, dtype):
     weight, x = randn(rows, columns), randn(*batch, columns, seed=1, dtype=dtype)
     b = randn(rows, seed=2, dtype=dtype) if bias else None
     quantized = reference.quantize_nf4(weight)
-    want = reference.nf4_linear(x, *quantized, (rows, columns), b)
-    got = bitsandbytes_ops.nf4_linear(x, *quantized, (rows, columns), b)
+    want = reference.quantized_linear(x, quantized, b)
+    got = bitsandbytes_ops.quantized_linear(x, quantized, b)
     assert want.shape == (*batch, rows)
     assert torch.equal(got, want)
-    exact = x.double() @ reference.dequantize_nf4(*quantized, (rows, columns), dtype).double().T
+    exact = x.double() @ reference.dequantize(quantized, dtype).double().T
     assert close(want, exact + (b.double() if bias else 0), dtype, 64 if dtype is torch.float32 else 4)
 
 

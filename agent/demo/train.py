@@ -77,7 +77,7 @@ class TrainingOps:
 
     linear = staticmethod(reference.linear)
     swiglu = staticmethod(reference.swiglu)
-    nf4_linear = staticmethod(reference.nf4_linear)
+    quantized_linear = staticmethod(reference.quantized_linear)
     quantize_nf4 = staticmethod(reference.quantize_nf4)
 
     @staticmethod
