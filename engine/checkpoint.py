@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..kernels.weights import Quantized
+from . import stored
 from .config import ModelConfig
 from .decoder import Decoder, Linear
 from .errors import LonghandError
@@ -19,6 +23,18 @@ from .tokenizer import Tokenizer
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """What to quantize to NF4 while a checkpoint streams: the linears of the blocks and, with `head`, an untied
+    lm_head. `nested`: double quantization, the absmax in 8 bits too."""
+
+    nested: bool = False
+    head: bool = False
+
+    def covers(self, name: str) -> bool:
+        return self.head or name != "lm_head.weight"
 
 
 class Checkpoint:
@@ -94,65 +110,112 @@ class Checkpoint:
                     digest.update(file.read(4096))
         return digest.hexdigest()[:32]
 
-    def check(self, decoder: Decoder) -> None:
-        """Every parameter of the decoder is here in its shape and a float dtype, and nothing else is."""
+    def check(self, decoder: Decoder) -> list[str]:
+        """Every parameter of the decoder is here in its shape, as floats or in the form that config.json names, and
+        nothing else is. Returns the parameters' names in the files' order."""
         wanted = {name: tuple(parameter.shape) for name, parameter in decoder.named_parameters()}
+        headers = {name: (dtype, shape) for name, (_, dtype, shape) in self.tensors.items()}
         extra = set(self.tensors) - set(wanted)
         if self.config.tie_word_embeddings:
             extra.discard("lm_head.weight")  # some writers store the tied head once more
-        for name in sorted(set(wanted) - set(self.tensors)):
-            raise LonghandError(f"{self.folder}: tensor {name} is missing")
+        place: dict[str, int] = {}
+        order = {name: index for index, name in enumerate(self.tensors)}
+        for name, shape in wanted.items():
+            form = self.parts(name)
+            if form:
+                try:
+                    stored.check(self._form(), name.removesuffix(".weight"), (shape[0], shape[1]), headers)
+                except LonghandError as error:
+                    raise LonghandError(f"{self.tensors[form[0]][0]}: {error}") from None
+            elif name not in self.tensors:
+                raise LonghandError(f"{self.folder}: tensor {name} is missing")
+            else:
+                path, dtype, found = self.tensors[name]
+                if found != shape:
+                    raise LonghandError(
+                        f"{path}: tensor {name} has shape {list(found)}, config.json wants {list(shape)}"
+                    )
+                if dtype not in DTYPES:
+                    raise LonghandError(f"{path}: tensor {name} is {dtype}; supported are {', '.join(DTYPES)}")
+            extra.difference_update(form)
+            place[name] = order[form[0] if form else name]
+        if self.config.quantization is not None and not any(map(self.parts, wanted)):
+            raise LonghandError(
+                f"{self.folder / 'config.json'}: quantization_config names {self.config.quantization.method}, but no "
+                "tensor is stored so; remove it if the weights are unquantized"
+            )
         for name in sorted(extra):
             raise LonghandError(f"{self.tensors[name][0]}: tensor {name} is not part of a Qwen2 model of this config")
-        for name, shape in wanted.items():
-            path, dtype, found = self.tensors[name]
-            if found != shape:
-                raise LonghandError(f"{path}: tensor {name} has shape {list(found)}, config.json wants {list(shape)}")
-            if dtype not in DTYPES:
-                raise LonghandError(f"{path}: tensor {name} is {dtype}; supported are {', '.join(DTYPES)}")
+        return sorted(wanted, key=place.__getitem__)
 
-    def read(self, names: set[str]) -> Iterator[tuple[str, Tensor]]:
-        """(name, tensor) one by one, in the files' order; the caller decides where each goes."""
-        for path in self.files:
-            try:
-                with safe_open(path, framework="pt") as file:
-                    for name in file.keys():  # noqa: SIM118  (not a dict)
-                        if name in names:
-                            yield name, file.get_tensor(name)
-            except (OSError, SafetensorError) as error:
-                raise LonghandError(f"{path}: cannot be read ({error})") from None
+    def parts(self, name: str) -> list[str]:
+        """The tensors that make up the parameter `name` if it is stored in four bits, else none."""
+        if self.config.quantization is None or (not name.endswith("proj.weight") and name != "lm_head.weight"):
+            return []
+        return stored.parts(name.removesuffix(".weight"), self.tensors)
+
+    def _form(self) -> stored.Stored:
+        assert self.config.quantization is not None
+        return self.config.quantization
+
+    def num_bytes_of(self, name: str) -> int:
+        """Bytes that a parameter takes in the files."""
+        sizes = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2}
+        headers = [self.tensors[part] for part in self.parts(name) or [name]]
+        return sum(math.prod(shape) * sizes.get(dtype, 1) for _, dtype, shape in headers)
+
+    def read(self, name: str) -> Tensor:
+        """One stored tensor, mapped from its file. The file is opened for each, since what was touched of a mapped file
+        counts as memory until it is closed."""
+        path = self.tensors[name][0]
+        try:
+            with safe_open(path, framework="pt") as file:
+                return file.get_tensor(name)  # type: ignore[no-any-return]
+        except (OSError, SafetensorError) as error:
+            raise LonghandError(f"{path}: cannot be read ({error})") from None
+
+    def read_quantized(self, name: str, shape: tuple[int, int]) -> Quantized:
+        """A parameter that is stored in four bits."""
+        try:
+            return stored.read(self._form(), name.removesuffix(".weight"), shape, self.read, self.tensors)
+        except LonghandError as error:
+            raise LonghandError(f"{self.tensors[self.parts(name)[0]][0]}: {error}") from None
 
 
 def load_decoder(
-    checkpoint: Checkpoint, decoder: Decoder, device: torch.device, dtype: torch.dtype, nf4: bool,
+    checkpoint: Checkpoint, decoder: Decoder, device: torch.device, dtype: torch.dtype, quantize: Quantize | None,
     progress: Progress | None = None,
 ) -> None:  # fmt: skip
-    """Stream the checkpoint into a decoder that was made on the meta device, tensor by tensor: at no time are two
-    whole copies of the weights in memory. With `nf4` the blocks' linears are quantized on the way; embedding, head
-    and norms stay in `dtype`."""
-    checkpoint.check(decoder)
-    linears = {f"{name}.weight": module for name, module in decoder.model.named_modules(prefix="model")
-               if isinstance(module, Linear)}  # fmt: skip
-    names = {name for name, _ in decoder.named_parameters()}
+    """Stream the checkpoint into a decoder that was made on the meta device, parameter by parameter: at no time are two
+    whole copies of the weights in memory. What is stored in four bits stays so; with `quantize` the other linears are
+    quantized on the way. Embedding, norms and biases stay in `dtype`."""
+    linears = {f"{name}.weight": module for name, module in decoder.named_modules() if isinstance(module, Linear)}
     done = 0
-    for name, stored in checkpoint.read(names):
-        size = stored.numel() * stored.element_size()
-        with allocation(f"tensor {name}", stored.numel() * (1 if nf4 and name in linears else dtype.itemsize), device):
-            if nf4 and name in linears:
-                linears[name].set_quantized(decoder.ops.quantize_nf4(stored.to(device)))
-            else:
+    for name in checkpoint.check(decoder):
+        size = checkpoint.num_bytes_of(name)
+        linear = linears.get(name)
+        if linear is not None and checkpoint.parts(name):
+            with allocation(f"tensor {name}", size, device):
+                linear.set_quantized(checkpoint.read_quantized(name, linear.shape).to(device))
+        elif linear is not None and quantize is not None and quantize.covers(name):
+            tensor = checkpoint.read(name)
+            with allocation(f"tensor {name}", tensor.numel(), device):
+                linear.set_quantized(decoder.ops.quantize_nf4(tensor.to(device), quantize.nested))
+        else:
+            tensor = checkpoint.read(name)
+            with allocation(f"tensor {name}", tensor.numel() * dtype.itemsize, device):
                 # A copy: what safetensors returns may point into the mapped file.
-                _assign(decoder, name, stored.to(device, dtype, copy=True))
+                _assign(decoder, name, tensor.to(device, dtype, copy=True))
         done += size
         if progress is not None:
             progress(done, checkpoint.num_bytes)
     if checkpoint.config.tie_word_embeddings and "lm_head.weight" in checkpoint.tensors:
-        for _, head in checkpoint.read({"lm_head.weight"}):
-            if not torch.equal(head.to(device, dtype), decoder.model.embed_tokens.weight):
-                raise LonghandError(
-                    f"{checkpoint.tensors['lm_head.weight'][0]}: lm_head.weight differs from the embedding, but "
-                    "config.json says tie_word_embeddings"
-                )
+        head = checkpoint.read("lm_head.weight")
+        if not torch.equal(head.to(device, dtype), decoder.model.embed_tokens.weight):
+            raise LonghandError(
+                f"{checkpoint.tensors['lm_head.weight'][0]}: lm_head.weight differs from the embedding, but "
+                "config.json says tie_word_embeddings"
+            )
 
 
 def _assign(decoder: Decoder, name: str, tensor: Tensor) -> None:

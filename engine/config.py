@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LonghandError
+from .stored import Stored
 
 DTYPES = ("float32", "bfloat16", "float16")
 # What config.json calls the sizes that have another name here.
@@ -44,7 +45,7 @@ class ModelConfig:
     tie_word_embeddings: bool
     dtype: str = "bfloat16"  # as stored
     yarn: Yarn | None = None
-    quantization: str | None = None  # quant_method of a checkpoint that is stored quantized
+    quantization: Stored | None = None  # how the linears are stored, if they are stored in four bits
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads",
@@ -151,7 +152,7 @@ class ModelConfig:
             tie_word_embeddings=raw.get("tie_word_embeddings", False),
             dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "float32").removeprefix("torch."),
             yarn=_yarn(rope, max_positions),
-            quantization=quantization.get("quant_method", "unknown") if quantization else None,
+            quantization=Stored.from_dict(quantization) if quantization else None,
         )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T", bound="_Tensors")
 
 BLOCK = 64  # weights that share one absmax in what Longhand quantizes itself
 NESTED_BLOCK = 256  # absmax values that share one scale when they are quantized too
@@ -29,7 +32,7 @@ class _Tensors:
     def num_bytes(self) -> int:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
 
-    def to(self, device: torch.device) -> _Tensors:
+    def to(self: T, device: torch.device) -> T:
         """A copy on the device; nothing of it shares memory with what it was made from."""
         moved: dict[str, object] = {}
         for field in fields(self):  # type: ignore[arg-type]

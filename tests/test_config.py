@@ -9,6 +9,7 @@ import torch
 from longhand.engine.config import ModelConfig, Yarn
 from longhand.engine.errors import LonghandError
 from longhand.engine.rope import RotaryTable, inverse_frequencies
+from longhand.engine.stored import Stored
 
 # QwQ-32B's own file, without the fields that only transformers' generation reads.
 QWQ = {
@@ -98,8 +99,14 @@ def test_tied_parameters_count_once(tmp_path):
 
 
 def test_stored_quantized(tmp_path):
-    assert read(tmp_path, {**QWQ, "quantization_config": {"quant_method": "awq", "bits": 4}}).quantization == "awq"
-    assert read(tmp_path, {**QWQ, "quantization_config": {"bits": 4}}).quantization == "unknown"
+    awq = {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm", "zero_point": True}
+    assert read(tmp_path, {**QWQ, "quantization_config": awq}).quantization == Stored("awq", 128)
+    gptq = {"quant_method": "gptq", "bits": 4, "group_size": -1, "desc_act": False, "sym": True}
+    assert read(tmp_path, {**QWQ, "quantization_config": gptq}).quantization == Stored("gptq", -1, 1)
+    second = {**gptq, "checkpoint_format": "gptq_v2"}
+    assert read(tmp_path, {**QWQ, "quantization_config": second}).quantization == Stored("gptq", -1, 0)
+    bnb = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    assert read(tmp_path, {**QWQ, "quantization_config": bnb}).quantization == Stored("bitsandbytes")
     assert read(tmp_path, {**QWQ, "quantization_config": None}).quantization is None
 
 
@@ -165,6 +172,14 @@ def test_a_size_that_is_no_size_is_named(tmp_path, field, value):
         ({"torch_dtype": 16}, "dtype"),
         ({"tie_word_embeddings": "false"}, "tie_word_embeddings"),
         ({"quantization_config": [4]}, "quantization_config"),
+        ({"quantization_config": {"bits": 4}}, "bits 4 is not supported"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "quant_method 'fp8' is not supported; supported are"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, "load_in_8bit True"),
+        ({"quantization_config": {"quant_method": "awq", "bits": 8}}, "bits 8"),
+        ({"quantization_config": {"quant_method": "awq", "bits": 4, "version": "gemv"}}, "version 'gemv'"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4, "desc_act": True}}, "desc_act True"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 0}}, "group_size 0"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": "128"}}, "group_size '128'"),
         ({"rope_scaling": "yarn"}, "rope"),
         ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "'linear'"),
         ({"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}, "'dynamic'"),
