@@ -3,6 +3,8 @@ bitsandbytes takes a moment to load and looks for a module called `kernels` whil
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import bitsandbytes
 import torch
 from bitsandbytes.functional import QuantState, get_4bit_type
@@ -18,12 +20,17 @@ __all__ = ["attention", "dequantize", "linear", "quantize_nf4", "quantized_linea
 
 def quantize_nf4(weight: Tensor, nested: bool = False) -> FourBit:
     """As `reference.quantize_nf4`, on a CPU bit for bit."""
-    packed, state = bitsandbytes.functional.quantize_4bit(
-        weight, blocksize=BLOCK, quant_type="nf4", compress_statistics=nested
-    )
-    inner = Nested(state.state2.absmax, state.state2.code, state.offset) if nested else None
-    rows, columns = weight.shape
-    return FourBit(packed.view(-1), state.absmax, (rows, columns), nested=inner)
+    whole = reference.in_chunks(_quantize_chunk, weight)
+    if not nested:
+        return whole
+    offset = whole.absmax.mean()
+    codes, state = bitsandbytes.functional.quantize_blockwise(whole.absmax - offset, blocksize=NESTED_BLOCK)
+    return replace(whole, absmax=codes, nested=Nested(state.absmax, state.code, offset))
+
+
+def _quantize_chunk(flat: Tensor) -> tuple[Tensor, Tensor]:
+    packed, state = bitsandbytes.functional.quantize_4bit(flat, blocksize=BLOCK, quant_type="nf4")
+    return packed.view(-1), state.absmax
 
 
 def dequantize(weight: Quantized, dtype: torch.dtype) -> Tensor:

@@ -7,6 +7,7 @@ KV key/value heads, D the head's width. Sums and normalizations run in float32 a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from .weights import BLOCK, NESTED_BLOCK, FourBit, Int4, Nested, Quantized
+
+CHUNK = 1 << 23  # weights that are quantized at a time; a multiple of every block
 
 # The sixteen values behind the codes. NormalFloat4: quantiles of a standard normal scaled to [-1, 1] (QLoRA,
 # arXiv 2305.14314). bitsandbytes' FP4: a sign, two bits of exponent, one of mantissa, over its largest value 12.
@@ -82,8 +85,27 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 def quantize_nf4(weight: Tensor, nested: bool = False) -> FourBit:
     """Weight [N, K], N*K even, in NF4 with blocks of 64; with `nested` its absmax in 8 bits. Bit-equal to bitsandbytes'
     `quantize_4bit(..., quant_type="nf4", compress_statistics=nested)` on a CPU."""
-    flat = weight.reshape(-1).float()
-    values = torch.tensor(TABLES["nf4"], device=weight.device)
+    whole = in_chunks(_quantize_chunk, weight)
+    return nest(whole) if nested else whole
+
+
+def in_chunks(quantize: Callable[[Tensor], tuple[Tensor, Tensor]], weight: Tensor) -> FourBit:
+    """Quantize a weight [N, K] some blocks at a time, so that temporary copies stay small; `quantize` takes values [n]
+    and returns packed codes [n/2] and absmax [ceil(n/64)]."""
+    flat = weight.reshape(-1)
+    packed = torch.empty(flat.numel() // 2, dtype=torch.uint8, device=weight.device)
+    absmax = torch.empty(-(-flat.numel() // BLOCK), device=weight.device)
+    for start in range(0, flat.numel(), CHUNK):
+        codes, largest = quantize(flat[start : start + CHUNK])
+        packed[start // 2 :][: codes.numel()] = codes
+        absmax[start // BLOCK :][: largest.numel()] = largest
+    rows, columns = weight.shape
+    return FourBit(packed, absmax, (rows, columns))
+
+
+def _quantize_chunk(flat: Tensor) -> tuple[Tensor, Tensor]:
+    flat = flat.float()
+    values = torch.tensor(TABLES["nf4"], device=flat.device)
     bounds = (values[1:] + values[:-1]) / 2
     tail = flat.numel() % BLOCK
     blocks = functional.pad(flat, (0, BLOCK - tail) if tail else (0, 0)).view(-1, BLOCK)
@@ -92,10 +114,8 @@ def quantize_nf4(weight: Tensor, nested: bool = False) -> FourBit:
     if tail:  # bitsandbytes divides in a short last block (and keeps its clamped absmax), elsewhere it multiplies
         absmax[-1:].clamp_(min=1e-38)
         scaled[-1] = blocks[-1] / absmax[-1]
-    codes = torch.bucketize(scaled.clamp(-1, 1).reshape(-1)[: flat.numel()], bounds).to(torch.uint8)
-    rows, columns = weight.shape
-    whole = FourBit((codes[::2] << 4) | codes[1::2], absmax, (rows, columns))
-    return nest(whole) if nested else whole
+    codes = torch.bucketize(scaled.clamp(-1, 1).reshape(-1)[: flat.numel()], bounds, out_int32=True).to(torch.uint8)
+    return (codes[::2] << 4) | codes[1::2], absmax
 
 
 def nest(weight: FourBit) -> FourBit:

@@ -204,6 +204,16 @@ def test_nested_absmax_equals_bitsandbytes(name):
             assert torch.equal(reference.dequantize(got, dtype), bitsandbytes_ops.dequantize(want, dtype))
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_quantizing_in_chunks_changes_nothing(monkeypatch, nested):
+    weight = randn(37, 110)
+    whole = [ops.quantize_nf4(weight, nested).tensors() for ops in (reference, bitsandbytes_ops)]
+    monkeypatch.setattr(reference, "CHUNK", 256)
+    for ops, want in zip((reference, bitsandbytes_ops), whole, strict=True):
+        for part, tensor in ops.quantize_nf4(weight, nested).tensors().items():
+            assert torch.equal(tensor, want[part]), part
+
+
 def test_nested_absmax_is_close_to_the_absmax():
     weight = randn(512, 512)
     plain, nested = reference.quantize_nf4(weight), reference.quantize_nf4(weight, nested=True)
