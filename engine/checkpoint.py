@@ -184,7 +184,7 @@ class Checkpoint:
 
 def load_decoder(
     checkpoint: Checkpoint, decoder: Decoder, device: torch.device, dtype: torch.dtype, quantize: Quantize | None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, host_embedding: bool = False,
 ) -> None:  # fmt: skip
     """Stream the checkpoint into a decoder that was made on the meta device, parameter by parameter: at no time are two
     whole copies of the weights in memory. What is stored in four bits stays so; with `quantize` the other linears are
@@ -203,9 +203,10 @@ def load_decoder(
                 linear.set_quantized(decoder.ops.quantize_nf4(tensor.to(device), quantize.nested))
         else:
             tensor = checkpoint.read(name)
-            with allocation(f"tensor {name}", tensor.numel() * dtype.itemsize, device):
+            place = torch.device("cpu") if host_embedding and name == "model.embed_tokens.weight" else device
+            with allocation(f"tensor {name}", tensor.numel() * dtype.itemsize, place):
                 # A copy: what safetensors returns may point into the mapped file.
-                _assign(decoder, name, tensor.to(device, dtype, copy=True))
+                _assign(decoder, name, tensor.to(place, dtype, copy=True))
         done += size
         if progress is not None:
             progress(done, checkpoint.num_bytes)

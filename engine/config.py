@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,15 @@ class ModelConfig:
             raise LonghandError(f"config: rope_theta must be above 1 for YaRN, not {self.rope_theta!r}")
         if self.dtype not in DTYPES:
             raise LonghandError(f"config: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+
+    def with_yarn(self, factor: float) -> ModelConfig:
+        """The same model with YaRN by `factor` over its native context, at most 32,768 (what Qwen2's cards ask for,
+        also where max_position_embeddings is larger)."""
+        if self.yarn is not None:
+            raise LonghandError(f"config: has YaRN already, by {self.yarn.factor:g}; it cannot be given another time")
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor <= 64:
+            raise LonghandError(f"yarn must be a factor from 1 to 64, not {factor!r}")
+        return replace(self, yarn=Yarn(float(factor), min(self.max_position_embeddings, 32768)))
 
     @property
     def num_parameters(self) -> int:

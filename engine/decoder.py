@@ -108,14 +108,15 @@ class Block(nn.Module):
 
 
 class Embedding(nn.Module):
-    """weight [vocab, hidden]. torch's own draws random numbers first; on the meta device that imports its compiler."""
+    """weight [vocab, hidden], on the decoder's device or the host's. torch's own class draws random numbers first; on
+    the meta device that imports its compiler."""
 
     def __init__(self, rows: int, size: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(rows, size), requires_grad=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return functional.embedding(ids, self.weight)
+        return functional.embedding(ids.to(self.weight.device), self.weight).to(ids.device)
 
 
 class Body(nn.Module):

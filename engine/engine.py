@@ -52,6 +52,8 @@ class Engine:
         progress: Progress | None = None,
         double_quant: bool = False,
         head: str | None = None,
+        embedding: str = "device",
+        yarn: float | None = None,
     ) -> Engine:
         """Load a Qwen2 checkpoint from a folder or the hub.
 
@@ -60,7 +62,9 @@ class Engine:
         as stored, but float32 for small models on a CPU, where it is faster and splits exactly. kv_dtype: default
         dtype. max_context: ids a session may hold, default what the config says. progress(bytes_read, bytes_in_all) is
         called while tensors stream. double_quant: NF4 with its absmax in 8 bits, 4.127 instead of 4.5 bits a weight.
-        head: "nf4" quantizes an untied lm_head like the other linears.
+        head: "nf4" quantizes an untied lm_head like the other linears. embedding: "host" keeps an untied embedding in
+        host memory, where its rows are gathered. yarn: a factor that extends the context of a model whose config.json
+        says nothing about it; QwQ-32B's card asks for 4 above 8,192 ids.
 
         Raises LonghandError naming the file, tensor or option.
         """
@@ -68,9 +72,13 @@ class Engine:
             raise LonghandError(f"quantization {quantization!r} is not one of 'auto', 'nf4', None")
         if head not in ("nf4", None):
             raise LonghandError(f"head {head!r} is not one of 'nf4', None")
+        if embedding not in ("device", "host"):
+            raise LonghandError(f"embedding {embedding!r} is not one of 'device', 'host'")
         on = _device(device)
         checkpoint = Checkpoint(resolve(path_or_hub_id))
-        config = checkpoint.config
+        config = checkpoint.config if yarn is None else checkpoint.config.with_yarn(yarn)
+        if embedding == "host" and config.tie_word_embeddings:
+            raise LonghandError(f"{checkpoint.folder}: its embedding is its lm_head too; it cannot stay on the host")
         large = config.num_parameters > QUANTIZE_ABOVE
         kept = _as_stored(checkpoint, quantization)
         quantize = None
@@ -83,7 +91,7 @@ class Engine:
         context = _max_context(config, max_context)
         with torch.device("meta"):
             decoder = Decoder(config, choose_ops(on, kept is not None or quantize is not None), on)
-        load_decoder(checkpoint, decoder, on, real_dtype, quantize, progress)
+        load_decoder(checkpoint, decoder, on, real_dtype, quantize, progress, host_embedding=embedding == "host")
         decoder.eval()
         engine = Engine(
             decoder, checkpoint.tokenizer, on, real_dtype, cache_dtype, context, kept or ("nf4" if quantize else None),

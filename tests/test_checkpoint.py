@@ -133,6 +133,21 @@ def test_nf4_load(make_checkpoint, dtype):
         assert torch.equal(parameters[name], stored[name]), name
 
 
+def test_an_embedding_that_stays_on_the_host(make_checkpoint):
+    folder = make_checkpoint(tied=False)
+    engine = Engine.from_pretrained(folder, device="cpu", embedding="host")
+    assert engine.decoder.model.embed_tokens.weight.device.type == "cpu"
+    refused(make_checkpoint(tied=True), "lm_head", "host", embedding="host")
+
+
+def test_yarn_extends_the_context(make_checkpoint):
+    folder = make_checkpoint()
+    plain, long = (Engine.from_pretrained(folder, device="cpu", yarn=yarn) for yarn in (None, 4))
+    assert (plain.max_context, long.max_context) == (2048, 8192)
+    assert plain.identity["rope"] != long.identity["rope"]
+    refused(make_checkpoint(yarn={"factor": 2.0}), "already", yarn=4)
+
+
 def test_auto_quantizes_above_a_billion_parameters_only(make_checkpoint, monkeypatch):
     folder = make_checkpoint(hidden=64)
     assert Engine.from_pretrained(folder, device="cpu").quantization is None
@@ -333,6 +348,9 @@ def test_a_config_that_names_a_quantization_of_plain_weights(make_checkpoint, me
     ("options", "named"),
     [
         ({"quantization": "int8"}, "'int8'"),
+        ({"head": "fp4"}, "head 'fp4'"),
+        ({"embedding": "disk"}, "embedding 'disk'"),
+        ({"yarn": 0}, "yarn must be a factor"),
         ({"dtype": "float64"}, "dtype 'float64'"),
         ({"dtype": torch.int8}, "dtype 'int8'"),
         ({"kv_dtype": "fp8"}, "kv_dtype 'fp8'"),

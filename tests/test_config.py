@@ -241,3 +241,19 @@ def test_yarn_frequencies_by_hand():
         plain = 1e6 ** (-2 * pair / 128)
         slowed = min(max((pair - low) / (high - low), 0), 1)
         assert float(got[pair]) == pytest.approx(plain * (1 - slowed) + plain / 4 * slowed, rel=1e-5)
+
+
+def test_yarn_that_is_asked_for(tmp_path):
+    config = read(tmp_path, QWQ)
+    long = config.with_yarn(4)
+    assert long.yarn == Yarn(4.0, 32768)
+    assert dataclasses.replace(long, yarn=None) == config
+    stored = read(tmp_path, {**QWQ, "rope_scaling": {"type": "yarn", "factor": 4.0,
+                                                     "original_max_position_embeddings": 32768}})  # fmt: skip
+    assert stored == long
+    assert read(tmp_path, {**QWQ, "max_position_embeddings": 2048}).with_yarn(2.5).yarn == Yarn(2.5, 2048)
+    with pytest.raises(LonghandError, match="already"):
+        long.with_yarn(4)
+    for factor in (0.5, 65, math.nan, "4", True):
+        with pytest.raises(LonghandError, match="from 1 to 64"):
+            config.with_yarn(factor)
