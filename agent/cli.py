@@ -1,13 +1,11 @@
-"""The command line: `longhand ask` and `longhand chat`. Heavy modules are imported only when a command runs."""
+"""The command line: `longhand ask`, `chat` and `fit`. Heavy modules are imported only when a command runs."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from dataclasses import dataclass
 from datetime import date
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,28 +13,16 @@ import typer
 from rich.console import Console
 
 from ..engine.errors import LonghandError
+from .prepare import QWQ, Memory, Options, SearchKind, make_agent, none_or
 
 if TYPE_CHECKING:
-    from ..engine.engine import Engine
     from .agent import Agent
     from .events import Answer
-    from .search import Search
 
-QWQ = "Qwen/QwQ-32B"
-# Parameters. A smaller model's operations are over before a second thread has woken up, and where another process is
-# busy each of them waits for it: 7 against 220 ids a second were seen.
-ONE_THREAD_BELOW = 50_000_000
 app = typer.Typer(
     help="A token-level inference engine for QwQ-32B (Qwen2), and the search agent that runs on it.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-
-
-class SearchKind(str, Enum):
-    auto = "auto"
-    tavily = "tavily"
-    docs = "docs"
-    replay = "replay"
 
 
 Model = Annotated[str | None, typer.Option(help=f"checkpoint folder or hub id [default: {QWQ} where a CUDA GPU and a "
@@ -57,32 +43,16 @@ MinP = Annotated[float, typer.Option(help="ids with at least this share of the b
 Seed = Annotated[int, typer.Option(help="equal seeds give equal answers")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N")]
 Quantization = Annotated[str, typer.Option(help="auto (nf4 above a billion parameters), nf4 or none")]
-MaxContext = Annotated[int | None, typer.Option(help="ids that a session may hold [default: the model's limit]")]
+DoubleQuant = Annotated[bool, typer.Option("--double-quant/--no-double-quant", help="with nf4: absmax in 8 bits too")]
+Head = Annotated[str, typer.Option(help="lm_head beside nf4 linears: nf4 or bf16 (as it is stored)")]
+Embedding = Annotated[str, typer.Option(help="device, or host: its rows are gathered from host memory")]
+KVDtype = Annotated[str | None, typer.Option("--kv-dtype", help="of the KV cache: float32, bfloat16, float16 or int8 "
+                                             "[default: that of activations]")]  # fmt: skip
+MaxContext = Annotated[int | None, typer.Option(help="ids that a session may hold [default: the model's limit, or what "
+                                                "fits in memory]")]  # fmt: skip
 Trace = Annotated[Path | None, typer.Option(help="write the run to this file, as JSON lines")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="end with the memory that was predicted, and the peak")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What ask and chat have in common."""
-
-    model: str | None
-    search: SearchKind
-    docs: Path | None
-    cassette: Path | None
-    record: Path | None
-    max_searches: int
-    max_results: int | None
-    thinking: int | None
-    answer: int
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    seed: int
-    device: str | None
-    quantization: str
-    max_context: int | None
 
 
 @app.command()
@@ -92,23 +62,28 @@ def ask(
     record: Record = None, max_searches: MaxSearches = 5, max_results: MaxResults = None, thinking: Thinking = None,
     answer: AnswerIds = 2048, temperature: Temperature = 0.6, top_p: TopP = 0.95, top_k: TopK = 40,
     min_p: MinP = 0.0, seed: Seed = 0, device: Device = None, quantization: Quantization = "auto",
-    max_context: MaxContext = None, trace: Trace = None, as_json: AsJson = False,
+    double_quant: DoubleQuant = False, head: Head = "bf16", embedding: Embedding = "device",
+    kv_dtype: KVDtype = None, max_context: MaxContext = None, trace: Trace = None, as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:  # fmt: skip
     """Ask one question and get an answer with citations."""
-    options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer, temperature,
-                      top_p, top_k, min_p, seed, device, quantization, max_context)  # fmt: skip
+    options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer,
+                      temperature, top_p, top_k, min_p, seed, device, quantization, double_quant, head,
+                      embedding, kv_dtype, max_context)  # fmt: skip
     out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
     from .agent import check_question
 
     question = check_question(sys.stdin.read(1_000_000) if question == "-" else question)
     if trace is not None and (trace.is_dir() or not trace.parent.is_dir()):
         raise LonghandError(f"--trace {trace}: {'is a folder' if trace.is_dir() else 'its folder does not exist'}")
-    agent = make_agent(options, notes)
+    agent, memory = make_agent(options, notes)
     result, interrupted = run_question(agent, question, None if as_json else out)
     if as_json:
         from .trace import json_line
 
-        print(json_line(as_object(result, agent)), flush=True)
+        print(json_line(as_object(result, agent, memory)), flush=True)
+    elif verbose:
+        print_memory(out, memory.as_dict(agent.session))
     if trace is not None:
         from .trace import write_trace
 
@@ -123,13 +98,15 @@ def chat(
     record: Record = None, max_searches: MaxSearches = 5, max_results: MaxResults = None, thinking: Thinking = None,
     answer: AnswerIds = 2048, temperature: Temperature = 0.6, top_p: TopP = 0.95, top_k: TopK = 40,
     min_p: MinP = 0.0, seed: Seed = 0, device: Device = None, quantization: Quantization = "auto",
-    max_context: MaxContext = None,
+    double_quant: DoubleQuant = False, head: Head = "bf16", embedding: Embedding = "device",
+    kv_dtype: KVDtype = None, max_context: MaxContext = None,
 ) -> None:  # fmt: skip
     """Ask many questions over one session: what was said before stays in the cache."""
-    options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer, temperature,
-                      top_p, top_k, min_p, seed, device, quantization, max_context)  # fmt: skip
+    options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer,
+                      temperature, top_p, top_k, min_p, seed, device, quantization, double_quant, head,
+                      embedding, kv_dtype, max_context)  # fmt: skip
     out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
-    agent = make_agent(options, notes)
+    agent, _ = make_agent(options, notes)
     notes.print("[dim]an empty line or Ctrl-D ends the chat, Ctrl-C ends an answer, /new starts a new session[/]")
     session = None
     while True:
@@ -152,106 +129,32 @@ def chat(
             notes.print(one_line(error), markup=False, style="red", soft_wrap=True)
 
 
-def make_agent(options: Options, notes: Console) -> Agent:
-    """Engine, search and agent as the options say; everything that can be refused is refused before the model loads."""
-    from ..engine.sampler import SamplingParams
-    from .agent import Agent
-    from .budget import Budget
-    from .view import printable
+@app.command()
+def fit(
+    model: Annotated[str, typer.Argument(help="checkpoint folder, config.json or hub id; no weights are read")],
+    memory: Annotated[str | None, typer.Option(help="what the device has, as 24GiB, 24GB or 23.5G (as GiB) "
+                                               "[default: what it has free now]")] = None,
+    context: Annotated[int | None, typer.Option(help="ids of the session that is to fit [default: 512]")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; with --memory also a GPU that is not "
+                                               "here")] = None,
+    quantization: Quantization = "auto", double_quant: DoubleQuant = False, head: Head = "bf16",
+    embedding: Embedding = "device", kv_dtype: KVDtype = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """What a model needs on a device and the largest context that is safe, before any weight is read."""
+    from ..engine.fit import fit_model
+    from ..engine.hub import resolve_config
+    from .sizes import parse_size, show_fit
+    from .trace import json_line
 
-    budget = Budget(options.max_searches, options.thinking, options.answer)
-    sampling = SamplingParams(options.temperature, options.top_p, options.top_k, options.min_p)
-    if options.seed < 0:
-        raise LonghandError(f"--seed must be a whole number, 0 or more, not {options.seed}")
-    search, searched = make_search(options, notes)
-    engine, loaded = load_engine(options, notes)
-    for note in (searched, *loaded):  # told only now: what is refused takes one line
-        notes.print(printable(note), style="dim", markup=False, soft_wrap=True)
-    return Agent(engine, search, budget, sampling, options.seed)
-
-
-def make_search(options: Options, notes: Console) -> tuple[Search, str]:
-    """The source of results that --search, --docs, --cassette and the environment ask for, and a note of it."""
-    from .search import RecordingSearch, ReplaySearch
-
-    kind = options.search
-    if kind is SearchKind.auto:
-        if options.docs is not None:
-            kind = SearchKind.docs
-        elif options.cassette is not None:
-            kind = SearchKind.replay
-        else:
-            kind = SearchKind.tavily if os.environ.get("TAVILY_API_KEY") else SearchKind.docs
-    for option, given, wants in (
-        ("--docs", options.docs, SearchKind.docs),
-        ("--cassette", options.cassette, SearchKind.replay),
-    ):
-        if given is not None and kind is not wants:
-            raise LonghandError(f"{option} goes with --search {wants.value}, not with --search {kind.value}")
-    if options.max_results is not None and kind is SearchKind.replay:
-        raise LonghandError("--max-results does not go with --search replay: what was recorded is replayed")
-    search: Search
-    if kind is SearchKind.tavily:
-        from .tavily import TavilySearch
-
-        search = TavilySearch(max_results=5 if options.max_results is None else options.max_results)
-        note = "the web, through Tavily"
-    elif kind is SearchKind.replay:
-        if options.cassette is None:
-            raise LonghandError("--search replay needs --cassette FILE, the recorded searches")
-        search = ReplaySearch(options.cassette)
-        note = f"recorded, from {options.cassette}"
+    given = None if memory is None else parse_size(memory)
+    found = fit_model(resolve_config(model, or_file=True), device, none_or(quantization), kv_dtype, double_quant, head,
+                      embedding, given, context)  # fmt: skip
+    if found is None:
+        raise LonghandError("the free memory cannot be told here: name a size with --memory")
+    if as_json:
+        print(json_line({**found.as_dict(), "model": model}), flush=True)
     else:
-        from .docs import DocsSearch
-        from .view import progress
-
-        folder = options.docs or Path(__file__).parent / "demo" / "docs"
-        with progress(notes, "indexing", "files") as report:
-            limit = 3 if options.max_results is None else options.max_results
-            search = DocsSearch(folder, max_results=limit, progress=report)
-        note = f"{options.docs}" if options.docs else "the built-in documents (no TAVILY_API_KEY, no --docs)"
-    return search if options.record is None else RecordingSearch(search, options.record), f"search: {note}"
-
-
-def load_engine(options: Options, notes: Console) -> tuple[Engine, list[str]]:
-    """The model that --model names, or the default, and notes that say which and why."""
-    import torch
-
-    from .. import DEMO
-    from ..engine.engine import Engine
-    from .view import progress
-
-    model: str | Path
-    if options.model is not None:
-        model, why = options.model, "as asked"
-    else:
-        model, why = default_model()
-    quantization = None if options.quantization.lower() == "none" else options.quantization
-    with progress(notes, "loading", "bytes") as report:
-        engine = Engine.from_pretrained(
-            model, device=options.device, quantization=quantization, max_context=options.max_context, progress=report
-        )
-    if engine.device.type == "cpu" and engine.config.num_parameters < ONE_THREAD_BELOW:
-        torch.set_num_threads(1)
-    name = "the built-in model" if Path(model) == DEMO else str(model)
-    said = [f"model: {name} on {engine.device}, {engine.quantization or engine.dtype} ({why})"]
-    if Path(model) == DEMO:
-        said.append(f"The built-in model only demonstrates the loop; for real work use --model {QWQ} on a GPU.")
-    return engine, said
-
-
-def default_model() -> tuple[str | Path, str]:
-    """QwQ-32B where it can run, else the built-in model; and the reason."""
-    import torch
-
-    from .. import DEMO
-    from ..engine.hub import local_copy
-
-    if not torch.cuda.is_available():
-        return DEMO, "there is no CUDA GPU"
-    if local_copy(QWQ) is None:
-        return DEMO, f"{QWQ} is not on this machine"
-    return QWQ, "there is a CUDA GPU and a local copy"
+        show_fit(Console(highlight=False), found, model)
 
 
 def run_question(agent: Agent, question: str, out: Console | None, session: Any = None) -> tuple[Answer, bool]:
@@ -279,7 +182,15 @@ def run_question(agent: Agent, question: str, out: Console | None, session: Any 
     return answer, answer.finish_reason == "interrupted"
 
 
-def as_object(answer: Answer, agent: Agent) -> dict[str, Any]:
+def print_memory(out: Console, memory: dict[str, int | None]) -> None:
+    """A line under the closing table: what was predicted, and the peak."""
+    from .sizes import size
+
+    said = {name: "unknown" if count is None else size(count) for name, count in memory.items()}
+    out.print(f"memory: predicted {said['predicted']}, peak {said['peak']}, {said['baseline']} of it before the model")
+
+
+def as_object(answer: Answer, agent: Agent, memory: Memory) -> dict[str, Any]:
     """What `ask --json` prints."""
     engine = agent.engine
     return {
@@ -292,6 +203,7 @@ def as_object(answer: Answer, agent: Agent) -> dict[str, Any]:
         "finish_reason": answer.finish_reason,
         "model": engine.name,
         "device": str(engine.device),
+        "memory": memory.as_dict(agent.session),
     }
 
 

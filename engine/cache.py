@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
@@ -11,9 +15,11 @@ from .memory import allocation
 
 STEP = 256  # positions; growing copies, so a long session doubles instead
 
+Cache = TypeVar("Cache", bound="KVCache")
+
 
 class KVCache:
-    """Per layer, keys and values [capacity, kv_heads, head_dim]; rows up to `position` are valid.
+    """`rows` holds keys and values [capacity, kv_heads, head_dim] of each layer; those up to `position` are valid.
 
     `extend` writes behind `position` and `advance` makes what was written count, so a forward that is cut off half-way
     leaves the cache as it was. Rewinding is a subtraction.
@@ -23,15 +29,30 @@ class KVCache:
         self.position = 0
         self.capacity = 0
         self.max_context = max_context
-        shape = (0, config.num_kv_heads, config.head_dim)
-        self.keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(config.num_layers)]
-        self.values = [torch.empty(shape, device=device, dtype=dtype) for _ in range(config.num_layers)]
+        self.device = device
+        self.rows: dict[str, list[Tensor]] = {}  # all that grows with the ids, and all that a saved session holds
+        for name in ("keys", "values"):
+            self._add_rows(name, config, config.head_dim, dtype)
+
+    def _add_rows(self, name: str, config: ModelConfig, width: int, dtype: torch.dtype) -> None:
+        shape = (0, config.num_kv_heads, width)
+        self.rows[name] = [torch.empty(shape, device=self.device, dtype=dtype) for _ in range(config.num_layers)]
+
+    @property
+    def keys(self) -> list[Tensor]:
+        """Per layer, as stored."""
+        return self.rows["keys"]
+
+    @property
+    def values(self) -> list[Tensor]:
+        """Per layer, as stored."""
+        return self.rows["values"]
 
     @property
     def bytes_per_token(self) -> int:
         """Bytes of one position, all layers together."""
-        keys = self.keys[0]
-        return 2 * len(self.keys) * keys.shape[1] * keys.shape[2] * keys.element_size()
+        every = (rows for layers in self.rows.values() for rows in layers)
+        return sum(rows.shape[1] * rows.shape[2] * rows.element_size() for rows in every)
 
     def reserve(self, positions: int) -> None:
         """Make room for `positions` in all, growing layer by layer; raises before anything is lost."""
@@ -41,22 +62,29 @@ class KVCache:
             return
         wanted = max(positions, min(2 * self.capacity, self.capacity + 16 * STEP))
         wanted = min(-(-wanted // STEP) * STEP, self.max_context)
-        with allocation("KV cache", wanted * self.bytes_per_token, self.keys[0].device, self.bytes_per_token):
-            for kind in (self.keys, self.values):
-                for layer, old in enumerate(kind):
-                    if old.shape[0] >= wanted:  # an earlier attempt got this far
-                        continue
-                    new = old.new_empty((wanted, *old.shape[1:]))
-                    new[: self.position] = old[: self.position]
-                    kind[layer] = new
+        with allocation("KV cache", wanted * self.bytes_per_token, self.device, self.bytes_per_token):
+            self._grow(wanted)
         self.capacity = wanted
+
+    def _grow(self, capacity: int) -> None:
+        for layers in self.rows.values():
+            for layer, old in enumerate(layers):
+                if old.shape[0] >= capacity:  # an earlier attempt got this far
+                    continue
+                new = old.new_empty((capacity, *old.shape[1:]))
+                new[: self.position] = old[: self.position]
+                layers[layer] = new
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write keys, values [T, kv_heads, head_dim] behind `position`; returns all S = position + T rows."""
         end = self.position + keys.shape[0]
-        self.keys[layer][self.position : end] = keys
-        self.values[layer][self.position : end] = values
+        self.write(layer, {"keys": keys, "values": values})
         return self.keys[layer][:end], self.values[layer][:end]
+
+    def write(self, layer: int, rows: Mapping[str, Tensor]) -> None:
+        """Write rows [T, ...] of each name, as they are stored, behind `position`."""
+        for name, new in rows.items():
+            self.rows[name][layer][self.position : self.position + new.shape[0]] = new
 
     def advance(self, positions: int) -> None:
         """Count rows that every layer has written."""
@@ -68,12 +96,10 @@ class KVCache:
             raise ValueError(f"cannot rewind a cache of {self.position} positions to {position}")
         self.position = position
 
-    def fork(self) -> KVCache:
-        """A copy that shares nothing with this cache and holds no spare rows."""
-        twin = object.__new__(KVCache)
-        twin.position = twin.capacity = self.position
-        twin.max_context = self.max_context
-        with allocation("KV cache", self.position * self.bytes_per_token, self.keys[0].device, self.bytes_per_token):
-            twin.keys = [rows[: self.position].clone() for rows in self.keys]
-            twin.values = [rows[: self.position].clone() for rows in self.values]
+    def fork(self: Cache) -> Cache:
+        """A copy that shares no rows with this cache and holds no spare ones."""
+        twin = copy.copy(self)
+        twin.capacity = self.position
+        with allocation("KV cache", self.position * self.bytes_per_token, self.device, self.bytes_per_token):
+            twin.rows = {name: [layer[: self.position].clone() for layer in kind] for name, kind in self.rows.items()}
         return twin

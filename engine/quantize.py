@@ -6,10 +6,12 @@ gets the target's name when it is whole; an interrupted run goes on at the unfin
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,15 @@ def quantize_checkpoint(
         raise LonghandError(f"{target}: exists already; remove it or name another folder")
     partial = target.with_name(target.name + ".partial")
     record = _Record(partial, checkpoint, quantize)
+    with _alone(partial):
+        _write(checkpoint, partial, record, linears, quantize, device, progress)
+    partial.rename(target)
+
+
+def _write(
+    checkpoint: Checkpoint, partial: Path, record: _Record, linears: set[str], quantize: Quantize, device: str,
+    progress: Progress | None,
+) -> None:  # fmt: skip
     ops = choose_ops(torch.device(device), True)
     done = 0
     for path in checkpoint.files:
@@ -64,7 +75,25 @@ def quantize_checkpoint(
             if progress is not None:
                 progress(done, checkpoint.num_bytes)
     _finish(checkpoint, partial, linears, quantize)
-    partial.rename(target)
+
+
+def cached_copy(
+    source: Path, folder: Path, quantize: Quantize, device: str = "cpu", progress: Progress | None = None
+) -> Path:
+    """The NF4 copy of a checkpoint in the cache `folder`, made if it is not there or the source has changed since."""
+    checkpoint = Checkpoint(source)
+    mark = hashlib.sha256(f"{checkpoint.fingerprint()} {quantize}".encode()).hexdigest()[:16]
+    target = folder / f"{source.resolve().name}-nf4-{mark}"
+    if target.is_dir():
+        try:
+            record = _Record(target, checkpoint, quantize)
+            if all(record.has(path) for path in checkpoint.files):
+                return target
+        except LonghandError:  # another source of that name and fingerprint, or files that changed
+            pass
+        shutil.rmtree(target)
+    quantize_checkpoint(source, target, quantize, device, progress)
+    return target
 
 
 def _linears(checkpoint: Checkpoint, quantize: Quantize) -> set[str]:
@@ -203,6 +232,18 @@ class _Record:
         partial = self.path.with_name(RECORD + ".tmp")
         partial.write_text(json.dumps(self.raw, indent=2) + "\n", "utf-8")
         partial.replace(self.path)
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """No other process writes to the folder meanwhile; the lock ends with the process."""
+    with (partial / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LonghandError(f"{partial}: another process is writing to it; wait for it") from None
+        yield
+        (partial / "lock").unlink()
 
 
 def _sha256(path: Path) -> str:

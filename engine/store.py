@@ -1,8 +1,9 @@
 """A session on disk: ids, sources and cache in one safetensors file, with what it must match to be continued.
 
 Format 1. Tensors: `ids` int64 [n], `sources` uint8 [n] (index into session.SOURCES), `keys.L` and `values.L`
-[cached, kv_heads, head_dim] per layer, and `logits` float32 [vocab] when nothing is pending. Metadata: `format`, `seed`
-and the engine's identity (model, quantization, rope, tokenizer, dtypes).
+[cached, kv_heads, head_dim] per layer as the cache stores them (an int8 cache has `key_scales.L` and `value_scales.L`
+too), and `logits` float32 [vocab] when nothing is pending. Metadata: `format`, `seed` and the engine's identity (model,
+quantization, rope, tokenizer, dtypes).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from .errors import LonghandError
 
 if TYPE_CHECKING:
+    from .cache import KVCache
     from .engine import Engine
     from .session import Session
 
@@ -33,8 +35,8 @@ def save_session(session: Session, path: Path) -> None:
         "ids": torch.tensor(session.ids, dtype=torch.int64),
         "sources": torch.tensor([SOURCES.index(source) for source in session.sources], dtype=torch.uint8),
     }
-    for layer, (keys, values) in enumerate(zip(cache.keys, cache.values, strict=True)):
-        tensors[f"keys.{layer}"], tensors[f"values.{layer}"] = keys[:n].cpu(), values[:n].cpu()
+    for name, layers in cache.rows.items():
+        tensors |= {f"{name}.{layer}": rows[:n].cpu() for layer, rows in enumerate(layers)}
     if session._logits is not None and not session.pending:
         tensors["logits"] = session._logits.cpu()
     metadata = {"format": FORMAT, "seed": str(session.seed), **session.engine.identity}
@@ -73,16 +75,16 @@ def restore_session(engine: Engine, path: Path) -> Session:
     if not seed.isdecimal() or len(seed) > 19 or int(seed) >= 2**63:
         raise LonghandError(f"{path}: damaged: {seed!r} is not a seed")
     session = Session(engine, int(seed))
-    ids, sources, cached = _checked(engine, path, tensors)
+    cache = session._cache
+    ids, sources, cached = _checked(engine, cache, path, tensors)
     for token_id, source in zip(ids, sources, strict=True):
         if not engine.defines(token_id) or source >= len(SOURCES):
             raise LonghandError(f"{path}: holds an undefined id or source ({token_id}, {source})")
-    cache = session._cache
     if len(ids) > cache.max_context:
         raise LonghandError(f"{path}: {len(ids)} ids do not fit in max_context {cache.max_context}")
     cache.reserve(cached)
     for layer in range(engine.config.num_layers):
-        cache.extend(layer, tensors[f"keys.{layer}"], tensors[f"values.{layer}"])
+        cache.write(layer, {name: tensors[f"{name}.{layer}"] for name in cache.rows})
     session._append(ids, "prompt")
     session._sources[:] = [SOURCES[source] for source in sources]
     session._logits = tensors["logits"].to(engine.device, copy=True) if "logits" in tensors else None
@@ -91,18 +93,22 @@ def restore_session(engine: Engine, path: Path) -> Session:
     return session
 
 
-def _checked(engine: Engine, path: Path, tensors: dict[str, torch.Tensor]) -> tuple[list[int], list[int], int]:
+def _checked(
+    engine: Engine, cache: KVCache, path: Path, tensors: dict[str, torch.Tensor]
+) -> tuple[list[int], list[int], int]:
     config = engine.config
     ids, sources = tensors.get("ids"), tensors.get("sources")
     if ids is None or sources is None or ids.dtype != torch.int64 or ids.dim() != 1 or sources.shape != ids.shape:
         raise LonghandError(f"{path}: damaged: ids and sources do not belong together")
     keys = tensors.get("keys.0")
     cached = keys.shape[0] if keys is not None and keys.dim() == 3 else 0
-    for name in [f"{kind}.{layer}" for kind in ("keys", "values") for layer in range(config.num_layers)]:
+    for name, empty in [(f"{kind}.{n}", rows) for kind, layers in cache.rows.items() for n, rows in enumerate(layers)]:
         tensor = tensors.get(name)
-        want = (cached, config.num_kv_heads, config.head_dim)
-        if tensor is None or tensor.shape != want or tensor.dtype != engine.kv_dtype:
-            raise LonghandError(f"{path}: damaged: {name} is not {list(want)} of {engine.kv_dtype}")
+        want = (cached, *empty.shape[1:])
+        if tensor is None or tensor.shape != want or tensor.dtype != empty.dtype:
+            raise LonghandError(f"{path}: damaged: {name} is not {list(want)} of {empty.dtype}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise LonghandError(f"{path}: damaged: {name} holds a value that is not finite")
     logits = tensors.get("logits")
     if logits is not None and (logits.shape != (config.vocab_size,) or logits.dtype != torch.float32):
         raise LonghandError(f"{path}: damaged: logits are not float32 [{config.vocab_size}]")

@@ -23,7 +23,8 @@ QUESTION = "How tall is the old tower?"
 THOUGHT = 'I look.\n<tool_call>\n{"action": "web_search", "action_input": {"query": "old tower tall"}}\n</tool_call>'
 SAID = "The old tower is 34 metres tall. [Tower: Height](tower.md#1)"
 ANSWER = f"It says so.\n</think>\n\n{SAID}<|im_end|>"
-KEYS = ["answer", "citations", "unsupported", "searches", "turns", "recomputed", "finish_reason", "model", "device"]
+KEYS = ["answer", "citations", "unsupported", "searches", "turns", "recomputed", "finish_reason", "model", "device",
+        "memory"]  # fmt: skip
 QUICK = ["--thinking", "4", "--answer", "4", "--seed", "1"]
 
 
@@ -202,7 +203,7 @@ import sys
 from typer.testing import CliRunner
 from longhand.agent.cli import app
 names = [command.name or command.callback.__name__ for command in app.registered_commands]
-assert {"ask", "chat"} <= set(names), names
+assert {"ask", "chat", "fit"} <= set(names), names
 for name in (*names, None):
     result = CliRunner().invoke(app, [*([name] if name else []), "--help"])
     assert result.exit_code == 0 and "Usage" in result.output, (name, result.output)

@@ -10,7 +10,7 @@ from longhand import Engine
 from longhand.engine import quantize as module
 from longhand.engine.checkpoint import Quantize
 from longhand.engine.errors import LonghandError
-from longhand.engine.quantize import quantize_checkpoint
+from longhand.engine.quantize import cached_copy, quantize_checkpoint
 from longhand.engine.writer import SafetensorsWriter
 from longhand.kernels import reference
 from safetensors.torch import load_file
@@ -139,6 +139,34 @@ def test_a_source_that_changed_is_noticed(make_checkpoint, tmp_path):
     data[-1] ^= 1
     path.write_bytes(data)
     quantize_checkpoint(source, target, Quantize(True))
+
+
+def test_the_copy_in_the_cache(make_checkpoint, tmp_path):
+    source, cache = make_checkpoint(**SIZES), tmp_path / "cache"
+    calls = []
+    first = cached_copy(source, cache, Quantize(True), progress=lambda *call: calls.append(call))
+    assert calls
+    calls.clear()
+    assert cached_copy(source, cache, Quantize(True), progress=lambda *call: calls.append(call)) == first
+    assert not calls
+    assert cached_copy(source, cache, Quantize(False)) != first
+    path = source / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    cached_copy(source, cache, Quantize(True), progress=lambda *call: calls.append(call))
+    assert calls  # made anew
+    assert len(files(cache)) in (2, 3)
+
+
+def test_two_at_once(make_checkpoint, tmp_path):
+    source, target = make_checkpoint(**SIZES), tmp_path / "copy"
+
+    def second(done, total):
+        refused(source, target, "another process is writing")
+
+    quantize_checkpoint(source, target, Quantize(True), progress=second)
+    assert files(target) == ["config.json", "longhand.json", "model.safetensors", "tokenizer.json"]
 
 
 def refused(source, target, *named, **options):

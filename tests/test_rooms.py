@@ -107,8 +107,8 @@ def test_oracles_and_optional_libraries_stay_where_they_belong():
             assert library not in libraries or name in files, (name, library)
         if name.startswith("kernels/"):
             assert not libraries & {"tokenizers", "numpy", "json"}, name
-        # Training is about tensors, and the command line asks torch whether there is a GPU; the rest knows text.
-        if name.startswith("agent/") and not name.startswith(("agent/demo/", "agent/cli.py")):
+        # Training is about tensors, and what prepares a command asks torch whether there is a GPU; the rest knows text.
+        if name.startswith("agent/") and not name.startswith(("agent/demo/", "agent/prepare.py")):
             assert "torch" not in libraries, f"{name}: the agent knows text, not tensors"
 
 

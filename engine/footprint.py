@@ -1,0 +1,318 @@
+"""Footprint: the bytes of a model's weights, cache and workspace, from its config.json, or with the safetensors headers
+beside it where the checkpoint is stored in four bits.
+
+Every workspace term is counted from what the decoder and kernels/reference.py allocate; tests hold them against the
+allocations of a run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..kernels.weights import BLOCK, NESTED_BLOCK
+from . import stored
+from .cache_int8 import GROUP
+from .config import DTYPES, ModelConfig
+from .engine import QUANTIZE_ABOVE, _dtype
+from .errors import LonghandError
+
+KV_TYPES = (*DTYPES, "int8")
+MIB = 2**20
+MAX_HEADER = 100_000_000  # bytes; the format's own limit
+ITEMSIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "float32": 4}  # of dtypes that are not two bytes wide
+NARROW = ("U8", "I8", "BOOL", "int8")
+
+# Bytes a weight takes for a moment, at most, while it is dequantized or quantized (torch 2.13, bitsandbytes 0.50).
+REFERENCE_DEQUANTIZE = 17  # codes, the same as int32 and as int64 for the look-up, float32 values
+INT4_DEQUANTIZE = 9  # codes, and two of: float32 codes, centered, scaled
+REFERENCE_QUANTIZE, BITSANDBYTES_QUANTIZE = 20, 10  # and 4 for a float32 copy of a weight that is stored narrower
+
+# Resident on a CPU beside tensors: bytes, measured with QwQ's tokenizer and with small models.
+TOKENIZER_PER_ID = 1420  # both tokenizers, per row of the embedding; and not above this per byte of tokenizer.json:
+TOKENIZER_PER_BYTE = 42
+LIBRARIES = 16 * MIB  # code and buffers of torch's matrix products
+HEAP = 32 * MIB  # malloc keeps freed temporaries up to this size (its largest mmap threshold)
+BITSANDBYTES = 120 * MIB  # its import, and what quantizing imports
+CUBLAS = 32 * MIB  # its workspace on Hopper (8 MiB before), from torch's allocator. Not measured: no GPU at hand
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a model is to be run."""
+
+    device: str  # cpu | cuda
+    dtype: str  # of activations, and of all weights that are not in four bits
+    kv_dtype: str
+    quantize: bool  # the blocks' linears to NF4 while loading; what is stored in four bits stays as it is
+    double_quant: bool = False
+    head: str = "bf16"  # nf4: quantized like the linears; bf16: in dtype
+    host_embedding: bool = False
+    bitsandbytes: bool = True  # installed; else NF4 runs in plain torch
+
+    @property
+    def itemsize(self) -> int:
+        return itemsize(self.dtype)
+
+
+def choose_setup(
+    config: ModelConfig, device: torch.device, quantization: str | None = "auto", dtype: str | None = None,
+    kv_dtype: str | None = None, double_quant: bool = False, head: str = "bf16", embedding: str = "device",
+) -> Setup:  # fmt: skip
+    """What `Engine.from_pretrained` makes of the same options; raises LonghandError for those that do not exist."""
+    if quantization not in ("auto", "nf4", None):
+        raise LonghandError(f"quantization {quantization!r} is not one of 'auto', 'nf4', None")
+    if head not in ("nf4", "bf16"):
+        raise LonghandError(f"head {head!r} is not one of 'nf4', 'bf16'")
+    if embedding not in ("device", "host"):
+        raise LonghandError(f"embedding {embedding!r} is not one of 'device', 'host'")
+    if embedding == "host" and config.tie_word_embeddings:
+        raise LonghandError("embedding 'host': this model's embedding is its lm_head too; it cannot stay on the host")
+    large = config.num_parameters > QUANTIZE_ABOVE
+    if dtype is None:
+        dtype = "float32" if device.type == "cpu" and not large else config.dtype
+    _dtype(dtype, "dtype")
+    kv_dtype = dtype if kv_dtype is None else kv_dtype
+    _dtype(kv_dtype, "kv_dtype", KV_TYPES)
+    quantize = config.quantization is None and (quantization == "nf4" or (quantization == "auto" and large))
+    method = None if config.quantization is None else config.quantization.method
+    if method is not None and quantization not in ("auto", "nf4" if method == "bitsandbytes" else method):
+        raise LonghandError(f"stored in 4 bits ({method}), so quantization cannot be {quantization!r}; use 'auto'")
+    if (double_quant or head == "nf4") and not quantize:
+        why = "is not quantized while it loads: add quantization nf4"
+        if method is not None:
+            why = f"is stored in 4 bits ({method}) and stays so"
+        raise LonghandError(f"{'double_quant' if double_quant else 'head nf4'} needs NF4, but this model {why}")
+    installed = importlib.util.find_spec("bitsandbytes") is not None
+    on_host = embedding == "host" and device.type != "cpu"  # on a CPU it is the same memory
+    return Setup(device.type, dtype, kv_dtype, quantize, double_quant, head, on_host, installed)
+
+
+@dataclass(frozen=True)
+class StoredSizes:
+    """What the headers of a checkpoint in four bits say that its config.json does not."""
+
+    linears: int  # bytes of the blocks' linears that are in four bits
+    plain: int  # values of those that are not
+    head: int | None  # bytes of an lm_head in four bits
+    nested: bool  # absmax in 8 bits
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a model takes, however it is set up. `sizes` is None where the config says everything."""
+
+    config: ModelConfig
+    sizes: StoredSizes | None = None
+    tokenizer: int | None = None  # bytes of tokenizer.json, if it is at hand
+
+    @staticmethod
+    def from_file(path: Path) -> Footprint:
+        """From a config.json, and from the safetensors in its folder if it needs them and they are all there."""
+        tokenizer = path.parent / "tokenizer.json"
+        size = tokenizer.stat().st_size if tokenizer.is_file() else None
+        plain = Footprint(ModelConfig.from_file(path), None, size)
+        headers = None if plain.method is None else read_headers(path.parent)
+        return plain if headers is None else replace(plain, sizes=plain._sizes(headers))
+
+    @property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """The linears of one block: name -> [N, K]."""
+        c = self.config
+        q, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+        return {
+            "self_attn.q_proj": (q, c.hidden_size), "self_attn.k_proj": (kv, c.hidden_size),
+            "self_attn.v_proj": (kv, c.hidden_size), "self_attn.o_proj": (c.hidden_size, q),
+            "mlp.gate_proj": (c.intermediate_size, c.hidden_size), "mlp.up_proj": (c.intermediate_size, c.hidden_size),
+            "mlp.down_proj": (c.hidden_size, c.intermediate_size),
+        }  # fmt: skip
+
+    def _sizes(self, headers: Mapping[str, stored.Header]) -> StoredSizes:
+        four_bits = plain = 0
+        for layer in range(self.config.num_layers):
+            for name, shape in self.linears.items():
+                found = stored_bytes(headers, f"model.layers.{layer}.{name}", shape)
+                four_bits += found or 0
+                plain += 0 if found else math.prod(shape)
+        head = stored_bytes(headers, "lm_head", (self.config.vocab_size, self.config.hidden_size))
+        return StoredSizes(four_bits, plain, head, any(name.endswith(".nested_absmax") for name in headers))
+
+    @property
+    def method(self) -> str | None:
+        """bitsandbytes, awq or gptq for a checkpoint that is stored in four bits."""
+        return None if self.config.quantization is None else self.config.quantization.method
+
+    def weights(self, setup: Setup) -> dict[str, int]:
+        """Bytes by part."""
+        c, b = self.config, setup.itemsize
+        if self.sizes is not None:
+            linears = self.sizes.linears + self.sizes.plain * b
+        else:
+            linears = c.num_layers * sum(self._linear(shape, setup) for shape in self.linears.values())
+        small = c.num_heads * c.head_dim + 2 * c.num_kv_heads * c.head_dim + 2 * c.hidden_size  # of one block
+        return {
+            "embedding": 0 if setup.host_embedding else c.vocab_size * c.hidden_size * b,
+            "linears": linears,
+            "norms and biases": (c.num_layers * small + c.hidden_size) * b,
+            "lm_head": 0 if c.tie_word_embeddings else self._head(setup),
+        }
+
+    def _linear(self, shape: tuple[int, int], setup: Setup) -> int:
+        form = self.config.quantization
+        if form is not None and form.method != "bitsandbytes":
+            return int4_bytes(shape, form.group, 2)
+        four_bits = form is not None or setup.quantize
+        return four_bit_bytes(shape, self._nested(setup)) if four_bits else math.prod(shape) * setup.itemsize
+
+    def _nested(self, setup: Setup) -> bool:
+        return setup.double_quant if self.sizes is None else self.sizes.nested
+
+    def _head(self, setup: Setup) -> int:
+        shape = (self.config.vocab_size, self.config.hidden_size)
+        if self.sizes is not None and self.sizes.head is not None:
+            return self.sizes.head
+        four_bits = setup.quantize and setup.head == "nf4"
+        return four_bit_bytes(shape, setup.double_quant) if four_bits else math.prod(shape) * setup.itemsize
+
+    def head_in_four_bits(self, setup: Setup) -> bool:
+        stored_so = self.sizes is not None and self.sizes.head is not None
+        return not self.config.tie_word_embeddings and (stored_so or (setup.quantize and setup.head == "nf4"))
+
+    def kv_bytes_per_token(self, kv_dtype: str) -> int:
+        """Of all layers; int8 with its bfloat16 scales (engine/cache_int8.py)."""
+        c = self.config
+        if kv_dtype != "int8":
+            return c.kv_bytes_per_token(itemsize(kv_dtype))
+        scales = c.head_dim // GROUP if c.head_dim % GROUP == 0 else 1
+        return 2 * c.num_layers * c.num_kv_heads * (c.head_dim + 2 * scales)
+
+    def dequantizing(self, setup: Setup, values: int) -> int:
+        """Bytes that a linear of so many values in four bits takes, dequantized whole, for its product."""
+        if self.method in ("awq", "gptq"):
+            return values * (INT4_DEQUANTIZE + (setup.itemsize if setup.itemsize < 4 else 0))
+        if not setup.bitsandbytes:
+            return values * REFERENCE_DEQUANTIZE
+        return values * setup.itemsize + (4 * values // BLOCK if self._nested(setup) else 0)
+
+    def workspace(self, setup: Setup, new: int, positions: int) -> dict[str, int]:
+        """Bytes alive at once in each phase of forwarding `new` ids, the last of `positions`; the largest phase counts.
+
+        In the terms: t ids at s positions, b bytes of an activation."""
+        c, b, t, s = self.config, setup.itemsize, new, positions
+        h, i, v = c.hidden_size, c.intermediate_size, c.vocab_size
+        q, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+        tables = 4 * t * c.head_dim  # cos and sin
+        # Attention keeps x, its norm, q, k, v, and q once more in float32. Of the scores, float32 [H, t, s], there are
+        # two at once: bare and scaled; masked and not, with the mask [t, s] of each group and its inverse, a byte each;
+        # before and after the softmax, with the mask and the outcome in float32.
+        scores = 4 * c.num_heads * t * s
+        mask = t * s * (c.num_heads // c.num_kv_heads) if t > 1 else 0
+        given = setup.dtype if setup.kv_dtype == "int8" else setup.kv_dtype  # what the cache returns
+        wide = 0 if given == "float32" else 4 * s * kv  # the keys, later the values, in float32
+        attention = 2 * t * h * b + tables + t * (q + 2 * kv) * b + 4 * t * q
+        attention += max(scores + wide, 2 * scores + max(2 * mask, mask + wide + 4 * t * q))
+        if setup.kv_dtype == "int8":
+            attention += 2 * s * kv * b  # keys and values of a layer, dequantized
+        # bitsandbytes multiplies a single row without dequantizing on a GPU.
+        fused = setup.device == "cuda" and setup.bitsandbytes and self.method in (None, "bitsandbytes")
+        largest = max(math.prod(shape) for shape in self.linears.values())
+        four_bits = (setup.quantize or self.method is not None) and not (fused and t == 1)
+        linear = self.dequantizing(setup, largest) if four_bits else 0
+        head = self.dequantizing(setup, v * h) if self.head_in_four_bits(setup) and not fused else 0
+        return {
+            "attention scores": attention,
+            "MLP activations": 3 * t * h * b + tables + 4 * t * i * b,  # gate, up, silu(gate) and their product
+            "dequantized linear": 3 * t * h * b + tables + 2 * t * i * b + linear,
+            "logits": t * h * b + v * (b if b < 4 else 0) + 4 * v + head,
+            "sampling": 28 * v,  # masked, log-probabilities, a stable sort and its int64 indices
+        }
+
+    def running(self, setup: Setup, new: int, positions: int, capacity: int) -> int:
+        """Peak bytes of a forward of `new` ids, the last of `positions`, with room for `capacity` in the cache. On a
+        CPU rows that were never written are not resident, so there the positions count."""
+        work = max(self.workspace(setup, new, positions).values())
+        work += 4 * self.config.vocab_size + (min(work, HEAP) if setup.device == "cpu" else 0)  # the last logits stay
+        cache = (positions if setup.device == "cpu" else capacity) * self.kv_bytes_per_token(setup.kv_dtype)
+        return sum(self.weights(setup).values()) + cache + work + self.beside(setup)
+
+    def loading(self, setup: Setup) -> int:
+        """Peak bytes while the weights stream: the largest linear is quantized when almost all others are there, the
+        head (first in the usual order of names) when none is."""
+        total = sum(self.weights(setup).values()) + self.beside(setup)
+        if not setup.quantize:
+            return total
+        each = itemsize(self.config.dtype)  # of a weight that is being quantized
+        if setup.device == "cpu":
+            each = (BITSANDBYTES_QUANTIZE if setup.bitsandbytes else REFERENCE_QUANTIZE) + (4 if each < 4 else 0)
+        head = self.config.vocab_size * self.config.hidden_size if self.head_in_four_bits(setup) else 0
+        return max(total + each * max(math.prod(shape) for shape in self.linears.values()), each * head)
+
+    def beside(self, setup: Setup) -> int:
+        """What a running model takes beside weights, cache and workspace, above what the process had before."""
+        if setup.device == "cuda":
+            return CUBLAS
+        four_bits = setup.quantize or self.method is not None
+        tokenizer = TOKENIZER_PER_ID * self.config.vocab_size
+        if self.tokenizer is not None:
+            tokenizer = min(tokenizer, TOKENIZER_PER_BYTE * self.tokenizer)
+        return tokenizer + LIBRARIES + (BITSANDBYTES if four_bits else 0)
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of a value, by torch's or safetensors' name."""
+    return 1 if dtype in NARROW else ITEMSIZES.get(dtype, 2)
+
+
+def four_bit_bytes(shape: tuple[int, int], nested: bool) -> int:
+    """A weight [N, K] in NF4: codes, and an absmax per 64 weights in float32; or, double quantized, in 8 bits with a
+    float32 scale to 256 of them, a table of 256 float32 and an offset."""
+    values = math.prod(shape)
+    blocks = -(-values // BLOCK)
+    absmax = blocks + 4 * -(-blocks // NESTED_BLOCK) + 4 * 256 + 4 if nested else 4 * blocks
+    return values // 2 + absmax
+
+
+def int4_bytes(shape: tuple[int, int], group: int, scale_bytes: int) -> int:
+    """A weight [N, K] as AWQ or GPTQ store it: codes, and per group along K a scale and a zero (a byte each here)."""
+    groups = shape[0] * (1 if group == -1 else shape[1] // group)
+    return math.prod(shape) // 2 + groups * (scale_bytes + 1)
+
+
+def stored_bytes(headers: Mapping[str, stored.Header], prefix: str, shape: tuple[int, int]) -> int | None:
+    """What the engine keeps of a linear that is stored in four bits; None if it is not."""
+    parts = stored.parts(prefix, headers)
+    if not parts:
+        return None
+    if f"{prefix}.scales" in headers:
+        dtype, (groups, _) = headers[f"{prefix}.scales"]
+        return int4_bytes(shape, shape[1] // max(groups, 1), itemsize(dtype))
+    tables = (".quant_map", "bitsandbytes__nf4", "bitsandbytes__fp4")  # shared, or read and dropped
+    kept = [headers[name] for name in parts if not name.endswith(tables)]
+    offset = 4 if f"{prefix}.weight.nested_absmax" in headers else 0
+    return sum(itemsize(dtype) * math.prod(sizes) for dtype, sizes in kept) + offset
+
+
+def read_headers(folder: Path) -> dict[str, stored.Header] | None:
+    """Name -> (dtype, shape) of every tensor in a checkpoint folder; None if a file is missing or is not readable,
+    which loading explains. (Checkpoint checks more, and reads the tokenizer.)"""
+    try:
+        files = ["model.safetensors"]
+        index = folder / "model.safetensors.index.json"
+        if index.exists():
+            files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        found: dict[str, stored.Header] = {}
+        for name in files:
+            with (folder / Path(name).name).open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(size)) if size <= MAX_HEADER else {}
+            entries = {key: value for key, value in header.items() if key != "__metadata__"}
+            found |= {key: (str(value["dtype"]), tuple(map(int, value["shape"]))) for key, value in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return found
