@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from .events import Citation, Unsupported
 from .query import STOP_WORDS, Query
@@ -33,6 +34,7 @@ _NOT_FOUND = re.compile(
 _TO_THE_MODEL = re.compile(r"\b(?:you|your|yourself)\b|你|您", re.IGNORECASE)
 MAX_ASKED = 100  # names and other words of a question that are looked for; a longer one is a pasted text
 MAX_PIECE = 500  # characters of a sentence that are looked at together: telling what it holds may take their square
+REPEATED = 0.8  # share of words in the same order that makes a sentence a repetition of another
 WORDS_HELD = 0.6  # share of a sentence's content words that its sources must hold; numbers and names: all of them
 
 
@@ -165,12 +167,14 @@ class _Held:
 
     numbers: frozenset[str]
     stems: frozenset[str]
+    sentences: tuple[tuple[str, ...], ...]  # as words
 
     @classmethod
     def of(cls, sources: Sequence[SearchResult]) -> _Held:
         text = " ".join(f"{source.title} {source.content}" for source in sources)
         numbers = frozenset(number.replace(",", "") for number in _NUMBER.findall(text))
-        return cls(numbers, frozenset(_stems(text)))
+        sentences = (sentence for source in sources for sentence in split_sentences(source.content))
+        return cls(numbers, frozenset(_stems(text)), tuple(tuple(re.findall(r"\w+", s[:MAX_PIECE])) for s in sentences))
 
     def lacks_number(self, text: str) -> str | None:
         """Which number of the text they do not hold, as a reason; None if they hold all."""
@@ -191,6 +195,19 @@ class _Held:
             share = sum(likeness(word, self.stems) > 0 for word in content) / len(content)
             if share < WORDS_HELD:
                 return f"the cited result holds {share:.0%} of the sentence's words"
+        return self._garbles(re.findall(r"\w+", sentence[:MAX_PIECE]))
+
+    def _garbles(self, said: Sequence[str]) -> str | None:
+        """Whether a sentence repeats one of theirs, but for a name in whose place it has words that they lack."""
+        for known in self.sentences:
+            match = SequenceMatcher(None, known, said, autojunk=False)
+            if match.real_quick_ratio() < REPEATED or match.quick_ratio() < REPEATED or match.ratio() < REPEATED:
+                continue
+            for change, a, b, c, d in match.get_opcodes():
+                names = [word for word in known[a:b] if a and word[0].isupper()]
+                foreign = [word for word in said[c:d] if not set(map(stem, words(word))) <= self.stems]
+                if change == "replace" and names and foreign:
+                    return f"the cited result says {names[0]} where the sentence says {foreign[0]}"
         return None
 
 

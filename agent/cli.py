@@ -1,4 +1,4 @@
-"""The command line: `longhand ask`, `chat` and `fit`. Heavy modules are imported only when a command runs."""
+"""The command line: `longhand ask`, `chat`, `fit` and `quantize`. Heavy modules are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from datetime import date
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,9 +51,15 @@ KVDtype = Annotated[str | None, typer.Option("--kv-dtype", help="of the KV cache
                                              "[default: that of activations]")]  # fmt: skip
 MaxContext = Annotated[int | None, typer.Option(help="ids that a session may hold [default: the model's limit, or what "
                                                 "fits in memory]")]  # fmt: skip
+Yarn = Annotated[float | None, typer.Option(help="YaRN by this factor, for long contexts: 4 on QwQ-32B")]
 Trace = Annotated[Path | None, typer.Option(help="write the run to this file, as JSON lines")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="end with the memory that was predicted, and the peak")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+
+
+class Head4(str, Enum):
+    nf4 = "nf4"
+    bf16 = "bf16"
 
 
 @app.command()
@@ -63,13 +70,13 @@ def ask(
     answer: AnswerIds = 2048, temperature: Temperature = 0.6, top_p: TopP = 0.95, top_k: TopK = 40,
     min_p: MinP = 0.0, seed: Seed = 0, device: Device = None, quantization: Quantization = "auto",
     double_quant: DoubleQuant = False, head: Head = "bf16", embedding: Embedding = "device",
-    kv_dtype: KVDtype = None, max_context: MaxContext = None, trace: Trace = None, as_json: AsJson = False,
-    verbose: Verbose = False,
+    kv_dtype: KVDtype = None, max_context: MaxContext = None, yarn: Yarn = None,
+    trace: Trace = None, as_json: AsJson = False, verbose: Verbose = False,
 ) -> None:  # fmt: skip
     """Ask one question and get an answer with citations."""
     options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer,
                       temperature, top_p, top_k, min_p, seed, device, quantization, double_quant, head,
-                      embedding, kv_dtype, max_context)  # fmt: skip
+                      embedding, kv_dtype, max_context, yarn)  # fmt: skip
     out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
     from .agent import check_question
 
@@ -99,12 +106,12 @@ def chat(
     answer: AnswerIds = 2048, temperature: Temperature = 0.6, top_p: TopP = 0.95, top_k: TopK = 40,
     min_p: MinP = 0.0, seed: Seed = 0, device: Device = None, quantization: Quantization = "auto",
     double_quant: DoubleQuant = False, head: Head = "bf16", embedding: Embedding = "device",
-    kv_dtype: KVDtype = None, max_context: MaxContext = None,
+    kv_dtype: KVDtype = None, max_context: MaxContext = None, yarn: Yarn = None,
 ) -> None:  # fmt: skip
     """Ask many questions over one session: what was said before stays in the cache."""
     options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer,
                       temperature, top_p, top_k, min_p, seed, device, quantization, double_quant, head,
-                      embedding, kv_dtype, max_context)  # fmt: skip
+                      embedding, kv_dtype, max_context, yarn)  # fmt: skip
     out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
     agent, _ = make_agent(options, notes)
     notes.print("[dim]an empty line or Ctrl-D ends the chat, Ctrl-C ends an answer, /new starts a new session[/]")
@@ -138,7 +145,7 @@ def fit(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; with --memory also a GPU that is not "
                                                "here")] = None,
     quantization: Quantization = "auto", double_quant: DoubleQuant = False, head: Head = "bf16",
-    embedding: Embedding = "device", kv_dtype: KVDtype = None, as_json: AsJson = False,
+    embedding: Embedding = "device", kv_dtype: KVDtype = None, yarn: Yarn = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """What a model needs on a device and the largest context that is safe, before any weight is read."""
     from ..engine.fit import fit_model
@@ -148,13 +155,37 @@ def fit(
 
     given = None if memory is None else parse_size(memory)
     found = fit_model(resolve_config(model, or_file=True), device, none_or(quantization), kv_dtype, double_quant, head,
-                      embedding, given, context)  # fmt: skip
+                      embedding, given, context, yarn)  # fmt: skip
     if found is None:
         raise LonghandError("the free memory cannot be told here: name a size with --memory")
     if as_json:
         print(json_line({**found.as_dict(), "model": model}), flush=True)
     else:
         show_fit(Console(highlight=False), found, model)
+
+
+@app.command()
+def quantize(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="unquantized checkpoint folder or hub id")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="new folder for the 4-bit copy")],
+    double_quant: Annotated[bool, typer.Option("--double-quant/--no-double-quant", help="absmax in 8 bits too")] = True,
+    head: Annotated[Head4, typer.Option(help="of an untied lm_head: nf4, or bf16 (as it is stored)")] = Head4.bf16,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
+) -> None:
+    """Write a 4-bit (NF4) copy that Longhand and transformers load; goes on where it was interrupted."""
+    from ..engine.checkpoint import Quantize
+    from ..engine.engine import choose_device
+    from ..engine.hub import resolve
+    from ..engine.memory import gib
+    from ..engine.quantize import quantize_checkpoint
+    from .view import progress
+
+    notes = Console(stderr=True, highlight=False)
+    on, folder = choose_device(device), resolve(source)
+    with progress(notes, "quantizing", "bytes") as report:
+        quantize_checkpoint(folder, target, Quantize(double_quant, head is Head4.nf4), str(on), report)
+    size = sum(path.stat().st_size for path in target.glob("*.safetensors"))
+    notes.print(f"{target}: {gib(size)} in 4 bits; longhand ask --model {target} ...", markup=False, style="dim")
 
 
 def run_question(agent: Agent, question: str, out: Console | None, session: Any = None) -> tuple[Answer, bool]:

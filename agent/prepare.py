@@ -58,6 +58,7 @@ class Options:
     embedding: str
     kv_dtype: str | None
     max_context: int | None
+    yarn: float | None
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def load_engine(options: Options, notes: Console) -> tuple[Engine, Memory, list[
         engine = Engine.from_pretrained(
             model, device=options.device, quantization=none_or(options.quantization), kv_dtype=options.kv_dtype,
             max_context=context, progress=report, double_quant=options.double_quant,
-            head="nf4" if options.head == "nf4" else None, embedding=options.embedding,
+            head="nf4" if options.head == "nf4" else None, embedding=options.embedding, yarn=options.yarn,
         )  # fmt: skip
     peak.loaded()
     if engine.device.type == "cpu" and engine.config.num_parameters < ONE_THREAD_BELOW:
@@ -183,7 +184,7 @@ def check_fit(options: Options, model: str | Path, name: str, notes: Console) ->
 
     fit = fit_model(
         resolve_config(model), options.device, none_or(options.quantization), options.kv_dtype, options.double_quant,
-        options.head, options.embedding, context=options.max_context,
+        options.head, options.embedding, context=options.max_context, yarn=options.yarn,
     )  # fmt: skip
     if fit is None:
         return None, options.max_context

@@ -31,7 +31,9 @@ _STOP = re.compile(
     f"|(?<![.!?\u2026])[.!?\u2026]+[{_CLOSERS}]*(?=\\s+[\"'\u201c\u2018\u00ab(\\[\u00bf\u00a1*]*(\\S))"
 )
 _LAST_WORD = re.compile("[^\\s(\\[\"'\u201c\u2018]+$")
-_NEXT_WORD = re.compile(r"\W{0,40}([^\W\d_]*)")  # bounded: a line of ". . . ." is looked at once, not once a stop
+_NEXT_WORD = re.compile(
+    r"\W{0,40}([^\W\d_]*)(?!\.)"
+)  # no initial: "V. A. Berg"; bounded: a line of ". . . ." is looked at once, not once a stop
 
 
 def split_sentences(text: str) -> list[str]:

@@ -74,7 +74,7 @@ class Engine:
             raise LonghandError(f"head {head!r} is not one of 'nf4', None")
         if embedding not in ("device", "host"):
             raise LonghandError(f"embedding {embedding!r} is not one of 'device', 'host'")
-        on = _device(device)
+        on = choose_device(device)
         checkpoint = Checkpoint(resolve(path_or_hub_id))
         config = checkpoint.config if yarn is None else checkpoint.config.with_yarn(yarn)
         if embedding == "host" and config.tie_word_embeddings:
@@ -86,9 +86,9 @@ class Engine:
             quantize = Quantize(double_quant, head == "nf4")
         if dtype is None:
             dtype = "float32" if on.type == "cpu" and not large else config.dtype
-        real_dtype = _dtype(dtype, "dtype")
-        cache_dtype = real_dtype if kv_dtype is None else _dtype(kv_dtype, "kv_dtype", (*DTYPES, "int8"))
-        context = _max_context(config, max_context)
+        real_dtype = choose_dtype(dtype, "dtype")
+        cache_dtype = real_dtype if kv_dtype is None else choose_dtype(kv_dtype, "kv_dtype", (*DTYPES, "int8"))
+        context = context_limit(config, max_context)
         with torch.device("meta"):
             decoder = Decoder(config, choose_ops(on, kept is not None or quantize is not None), on)
         load_decoder(checkpoint, decoder, on, real_dtype, quantize, progress, host_embedding=embedding == "host")
@@ -158,7 +158,8 @@ def _as_stored(checkpoint: Checkpoint, quantization: str | None) -> str | None:
     return kind
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device of that name, by default a CUDA GPU if there is one; LonghandError where it is not there."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -174,14 +175,16 @@ def _device(device: str | torch.device | None) -> torch.device:
     return on
 
 
-def _dtype(dtype: str | torch.dtype, option: str, names: tuple[str, ...] = DTYPES) -> torch.dtype:
+def choose_dtype(dtype: str | torch.dtype, option: str, names: tuple[str, ...] = DTYPES) -> torch.dtype:
+    """The dtype of one of these names; LonghandError names the option."""
     name = str(dtype).removeprefix("torch.")
     if name not in names:
         raise LonghandError(f"{option} {name!r} is not one of {', '.join(names)}")
     return getattr(torch, name)  # type: ignore[no-any-return]
 
 
-def _max_context(config: ModelConfig, asked: int | None) -> int:
+def context_limit(config: ModelConfig, asked: int | None) -> int:
+    """Ids that a session may hold: as asked, by default as many as the model allows; LonghandError above that."""
     limit = config.max_position_embeddings
     if config.yarn is not None:
         limit = max(limit, int(config.yarn.factor * config.yarn.original_max_position_embeddings))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .engine import _device, _max_context
+from .engine import choose_device, context_limit
 from .footprint import KV_TYPES, MIB, Footprint, Setup, choose_setup
 from .memory import free_bytes
 from .session import PREFILL_CHUNK
@@ -37,7 +37,7 @@ class Fit:
     @property
     def limit(self) -> int:
         """The longest context that the model itself allows."""
-        return _max_context(self.footprint.config, None)
+        return context_limit(self.footprint.config, None)
 
     def needed(self, context: int | None = None) -> int:
         """What a session of so many ids takes at its peak, loading included."""
@@ -135,7 +135,7 @@ class Fit:
 def fit_model(
     config_file: Path, device: str | None = None, quantization: str | None = "auto", kv_dtype: str | None = None,
     double_quant: bool = False, head: str = "bf16", embedding: str = "device", memory: int | None = None,
-    context: int | None = None,
+    context: int | None = None, yarn: float | None = None,
 ) -> Fit | None:  # fmt: skip
     """How a model with these options (those of `Engine.from_pretrained`) fits in `memory` (default: what the device has
     free) with a session of `context` ids (default: one prefill chunk, the least that is of use).
@@ -143,10 +143,14 @@ def fit_model(
     None if the free memory cannot be told. A GPU that is not there may be named where memory is given. Raises
     LonghandError for options that do not exist and for a config.json that is not supported.
     """
-    on = torch.device("cuda") if memory is not None and (device or "").split(":")[0] == "cuda" else _device(device)
+    on = (
+        torch.device("cuda") if memory is not None and (device or "").split(":")[0] == "cuda" else choose_device(device)
+    )
     footprint = Footprint.from_file(config_file)
+    if yarn is not None:
+        footprint = replace(footprint, config=footprint.config.with_yarn(yarn))
     setup = choose_setup(footprint.config, on, quantization, None, kv_dtype, double_quant, head, embedding)
-    limit = _max_context(footprint.config, context)
+    limit = context_limit(footprint.config, context)
     offered = free_bytes(on) if memory is None else memory
     if offered is None:
         return None

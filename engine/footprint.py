@@ -20,7 +20,7 @@ from ..kernels.weights import BLOCK, NESTED_BLOCK
 from . import stored
 from .cache_int8 import GROUP
 from .config import DTYPES, ModelConfig
-from .engine import QUANTIZE_ABOVE, _dtype
+from .engine import QUANTIZE_ABOVE, choose_dtype
 from .errors import LonghandError
 
 KV_TYPES = (*DTYPES, "int8")
@@ -77,9 +77,9 @@ def choose_setup(
     large = config.num_parameters > QUANTIZE_ABOVE
     if dtype is None:
         dtype = "float32" if device.type == "cpu" and not large else config.dtype
-    _dtype(dtype, "dtype")
+    choose_dtype(dtype, "dtype")
     kv_dtype = dtype if kv_dtype is None else kv_dtype
-    _dtype(kv_dtype, "kv_dtype", KV_TYPES)
+    choose_dtype(kv_dtype, "kv_dtype", KV_TYPES)
     quantize = config.quantization is None and (quantization == "nf4" or (quantization == "auto" and large))
     method = None if config.quantization is None else config.quantization.method
     if method is not None and quantization not in ("auto", "nf4" if method == "bitsandbytes" else method):

@@ -81,6 +81,8 @@ def _download(hub_id: str, fetch: Callable[[str], str]) -> Path:
         raise LonghandError(f"{hub_id}: downloading needs huggingface_hub: pip install huggingface_hub") from None
     try:
         return Path(fetch(hub_id))
+    except ImportError:
+        raise LonghandError(f"{hub_id}: downloading needs huggingface_hub: pip install huggingface_hub") from None
     except GatedRepoError:
         raise LonghandError(
             f"{hub_id}: access is restricted; accept its terms on the hub and run `hf auth login`"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .engine import _device
+from .engine import choose_device
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -23,7 +23,7 @@ class Peak:
 
     def __init__(self, device: str | torch.device | None = None):
         """device: as for `Engine.from_pretrained`."""
-        self.device = device = _device(device)
+        self.device = device = choose_device(device)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self.baseline = torch.cuda.memory_allocated(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from typing import Protocol
 
 import torch
@@ -28,6 +29,8 @@ def choose_ops(device: torch.device, quantized: bool) -> Ops:
     """The fastest implementation that is checked for this device: bitsandbytes for NF4 where it is installed, plain
     torch for everything else."""
     if quantized and importlib.util.find_spec("bitsandbytes"):
+        # It warns of a package called `kernels` that it looks for, on every machine that does not have it.
+        logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
         from . import bitsandbytes_ops
 
         return bitsandbytes_ops

@@ -97,7 +97,7 @@ def test_the_call_is_well_formed(engine, built_in):
     assert (second.reused, second.computed) == (first.computed, 1 + len(tool) + second.sampled - 1)
 
 
-@pytest.mark.parametrize("question", ["Hello!", "Thank you", "Good morning"])
+@pytest.mark.parametrize("question", ["Hello!", "Thank you", "Good morning", "Who are you?", "What can you do?"])
 def test_a_greeting_searches_nothing(engine, built_in, question):
     answer, events, _ = asked(engine, built_in, question)
     assert answer.searches == []

@@ -210,6 +210,21 @@ def test_the_result_that_speaks_of_more_is_the_one_to_cite():
     assert check(bad, question, [paint, design])[1] == [("question", "bridge.md#1 speaks of more of what was asked")]
 
 
+def test_a_repeated_sentence_with_another_name():
+    source = SearchResult(
+        "The prize", "prize.md#1", "The prize, founded in 1927 by the pianist Jan Żurawlew, is given yearly."
+    )
+    link = "[The prize](prize.md#1)"
+    honest = (source.content, "The prize, founded in 1927, is given yearly.", "Jan Żurawlew founded the prize in 1927.",
+              "The prize, founded in 1927 by Jan Żurawlew, is given every year.")  # fmt: skip
+    for text in honest:
+        assert check(f"{text} {link}", "When was the prize founded?", [source])[1] == []
+    garbled = source.content.replace("Żurawlew", "codesurawlew")
+    assert check(f"{garbled} {link}", "Who founded the prize?", [source])[1] == [
+        ("sentence", "the cited result says Żurawlew where the sentence says codesurawlew")
+    ]
+
+
 def test_a_short_number_of_a_name_does_not_tell_what_was_asked():
     probe = SearchResult("The probes", "probe.md#1", "In 40,000 years Rover 1 will pass 2 stars.")
     (marked,) = check(f"{probe.content} [The probes](probe.md#1)", "How much does Rover 1 weigh?", [probe])[1]

@@ -571,8 +571,8 @@ def test_the_built_in_model(tmp_path):
     chosen = torch.tensor([source == "sampled" for source in session.sources[1:]])
     assert same[:-1][chosen].all()
     assert float(kl[:-1][chosen].mean()) < 2e-6
-    # The template's ids, which training never asked for, cost the most; their mean is a few positions, so the median:
-    # 2.4e-5, and four times that with 7 bits or with codes that are cut off instead of rounded.
-    assert float(kl.median()) < 6e-5
-    assert float(kl.mean()) < 1e-2
+    # The template's ids, which training never asked for, cost the most, a few of them nearly all of the mean; so the
+    # median: 9.3e-6, and four times that with 7 bits or with codes that are cut off instead of rounded.
+    assert float(kl.median()) < 2.3e-5
+    assert float((kl > 0.1).float().mean()) < 0.02
     assert float(same.float().mean()) > 0.97

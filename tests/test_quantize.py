@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -226,3 +228,22 @@ def test_the_writer_writes_what_safetensors_reads(tmp_path):
         pass
     assert load_file(path).keys() == tensors.keys()
     assert files(tmp_path) == ["out.safetensors"]
+
+
+def test_the_command(make_checkpoint, tmp_path):
+    source, target = make_checkpoint(**SIZES), tmp_path / "copy"
+    command = [sys.executable, "-m", "longhand.agent.cli", "quantize", str(source)]
+
+    def run(*given):
+        return subprocess.run([*command, *given], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+
+    done = run(str(target), "--head", "nf4")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "in 4 bits" in done.stderr
+    assert "kernels" not in done.stderr  # bitsandbytes looks for a package of that name
+    assert Engine.from_pretrained(target, device="cpu").decoder.lm_head.quantized.nested is not None
+    again = run(str(target))
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert "exists already" in again.stderr
+    assert run(str(tmp_path / "other"), "--head", "fp4").returncode == 2
+    assert files(tmp_path) == ["copy"]
