@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from longhand import Engine, SamplingParams
 from longhand.engine.checkpoint import Quantize
+from longhand.engine.fit import fit_model
+from longhand.engine.peak import Peak
 from longhand.engine.quantize import quantize_checkpoint
 from random_model import Noise, shards, write_holes, write_rest, write_shard
 
@@ -82,10 +84,12 @@ def quantize(folder: Path, layers: int, consume: bool, head: bool, results: Any)
 
 
 def run(folder: Path, prompt: int, response: int, sampled: int, results: Any) -> None:
+    fit, peak = fit_model(folder / "copy" / "config.json", "cpu"), Peak("cpu")
     started = time.perf_counter()
     engine = Engine.from_pretrained(folder / "copy", device="cpu")
     results["load_seconds"] = round(time.perf_counter() - started, 1)
     results["load_peak_bytes"] = peak_rss()
+    peak.loaded()
     session, rng = engine.session(), random.Random(0)
     for length, source in ((prompt, "prompt"), (response, "tool"), (response, "tool")):
         session.feed([rng.randrange(256) for _ in range(length)], source)
@@ -97,7 +101,8 @@ def run(folder: Path, prompt: int, response: int, sampled: int, results: Any) ->
         for t in session.turns
     ]  # fmt: skip
     results["recomputed"] = session.recomputed
-    results["run_peak_bytes"] = peak_rss()
+    results["run_peak_bytes"] = peak.read()
+    results["run_predicted_bytes"] = peak.baseline + fit.predicted(session) if fit is not None else None
 
 
 def main() -> None:
@@ -141,6 +146,10 @@ def main() -> None:
     for turn in found["turns"]:
         print(f"turn: fed {turn['fed']}, computed {turn['computed']}, reused {turn['reused']}, "
               f"{turn['prefill_seconds']} s, then {turn['sampled']} ids in {turn['decode_seconds']} s")  # fmt: skip
+    if found["run_predicted_bytes"] is not None:
+        print(
+            f"running: predicted {found['run_predicted_bytes'] / GIB:.2f} GiB, peak {found['run_peak_bytes'] / GIB:.2f}"
+        )
     print(json.dumps(row))
     if found["quantize_peak_bytes"] > bound:
         raise SystemExit("quantizing took more memory than its bound")
