@@ -72,7 +72,7 @@ class DocsSearch:
             raise LonghandError(f"max_results is {max_results}: at least 1 result is wanted")
         self.folder = Path(folder)
         self.max_results = max_results
-        self._cache = _cache_folder(cache_dir) / "docs"
+        self._cache = cache_folder(cache_dir) / "docs"
         documents = _read_documents(self.folder)
         self._path = self._cache / f"{_digest(documents)}.sqlite"
         connection = _open_index(self._path)
@@ -192,7 +192,8 @@ def _shown(path: Path) -> str:
 _WAY_OUT = "set LONGHAND_CACHE to a folder that can be written"
 
 
-def _cache_folder(given: str | os.PathLike[str] | None) -> Path:
+def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """Where things are kept that can be made again: as given, else $LONGHAND_CACHE, else the user's cache."""
     if given is not None:
         return Path(given)
     if os.environ.get("LONGHAND_CACHE"):

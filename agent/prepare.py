@@ -156,6 +156,7 @@ def load_engine(options: Options, notes: Console) -> tuple[Engine, Memory, list[
         model, why = default_model()
     name = "the built-in model" if Path(model) == DEMO else str(model)
     fit, context = check_fit(options, model, name, notes)
+    model, kept = use_copy(model, options, notes)
     peak = Peak(options.device)
     with progress(notes, "loading", "bytes") as report:
         engine = Engine.from_pretrained(
@@ -167,11 +168,38 @@ def load_engine(options: Options, notes: Console) -> tuple[Engine, Memory, list[
     if engine.device.type == "cpu" and engine.config.num_parameters < ONE_THREAD_BELOW:
         torch.set_num_threads(1)
     said = [f"model: {name} on {engine.device}, {engine.quantization or engine.dtype} ({why})"]
+    if kept:
+        said.append(kept)
     if context is not None and options.max_context is None and fit is not None:
         said.append(f"context: {context:,} ids fit in memory; the model allows {fit.limit:,}")
     if Path(model) == DEMO:
         said.append(f"The built-in model only demonstrates the loop; for real work use --model {QWQ} on a GPU.")
     return engine, Memory(fit, peak), said
+
+
+def use_copy(model: str | Path, options: Options, notes: Console) -> tuple[str | Path, str]:
+    """The 4-bit copy in the cache of a large model that is to be quantized, made the first time, and a note that says
+    so. Where it cannot be kept, the model itself: it is quantized while it loads."""
+    from ..engine.checkpoint import Quantize
+    from ..engine.config import ModelConfig
+    from ..engine.engine import QUANTIZE_ABOVE, choose_device
+    from ..engine.hub import resolve
+    from ..engine.quantize import cached_copy
+    from .docs import cache_folder
+    from .view import progress
+
+    folder = resolve(model)
+    config = ModelConfig.from_file(folder / "config.json")
+    if options.quantization not in ("auto", "nf4") or config.quantization or config.num_parameters <= QUANTIZE_ABOVE:
+        return model, ""
+    quantize = Quantize(options.double_quant, options.head == "nf4" and not config.tie_word_embeddings)
+    device = str(choose_device(options.device))
+    try:
+        with progress(notes, "quantizing once", "bytes") as report:
+            copy = cached_copy(folder, cache_folder() / "quantized", quantize, device, report)
+    except (LonghandError, OSError) as error:
+        return model, f"quantized while loading: no 4-bit copy could be kept ({error})"
+    return copy, f"4-bit copy: {copy}"
 
 
 def check_fit(options: Options, model: str | Path, name: str, notes: Console) -> tuple[Fit | None, int | None]:

@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from longhand.engine.errors import LonghandError
 from longhand.engine.quantize import cached_copy, quantize_checkpoint
 from longhand.engine.writer import SafetensorsWriter
 from longhand.kernels import reference
+from rich.console import Console
 from safetensors.torch import load_file
 
 SIZES = {"hidden": 64, "heads": 4, "kv_heads": 2, "intermediate": 128, "tied": False}
@@ -247,3 +249,25 @@ def test_the_command(make_checkpoint, tmp_path):
     assert "exists already" in again.stderr
     assert run(str(tmp_path / "other"), "--head", "fp4").returncode == 2
     assert files(tmp_path) == ["copy"]
+
+
+def test_the_first_ask_keeps_a_copy(make_checkpoint, tmp_path, monkeypatch):
+    from longhand.agent.prepare import use_copy
+
+    monkeypatch.setenv("LONGHAND_CACHE", str(tmp_path / "cache"))
+    source, notes = make_checkpoint(**SIZES), Console(stderr=True)
+    options = SimpleNamespace(quantization="auto", double_quant=True, head="bf16", device="cpu")
+    assert use_copy(source, options, notes) == (source, "")  # a small model stays as it is
+    monkeypatch.setattr("longhand.engine.engine.QUANTIZE_ABOVE", 1000)
+    copy, note = use_copy(source, options, notes)
+    assert copy.parent == tmp_path / "cache" / "quantized"
+    assert str(copy) in note
+    assert use_copy(source, options, notes)[0] == copy
+    assert use_copy(copy, options, notes) == (copy, "")  # stored in 4 bits already
+    options.quantization = "none"
+    assert use_copy(source, options, notes) == (source, "")
+    options.quantization = "nf4"
+    monkeypatch.setenv("LONGHAND_CACHE", str(source / "config.json"))  # no folder
+    model, note = use_copy(source, options, notes)
+    assert model == source
+    assert "quantized while loading" in note
