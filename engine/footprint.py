@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from ..kernels.reference import QUERY_BLOCK
 from ..kernels.weights import BLOCK, NESTED_BLOCK
 from . import stored
 from .cache_int8 import GROUP
@@ -208,15 +209,16 @@ class Footprint:
         h, i, v = c.hidden_size, c.intermediate_size, c.vocab_size
         q, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
         tables = 4 * t * c.head_dim  # cos and sin
-        # Attention keeps x, its norm, q, k, v, and q once more in float32. Of the scores, float32 [H, t, s], there are
-        # two at once: bare and scaled; masked and not, with the mask [t, s] of each group and its inverse, a byte each;
-        # before and after the softmax, with the mask and the outcome in float32.
-        scores = 4 * c.num_heads * t * s
-        mask = t * s * (c.num_heads // c.num_kv_heads) if t > 1 else 0
+        # Attention keeps x, its norm, q, k, v and its outcome, and the cache's keys and values in float32. Of a block's
+        # scores, float32 [H, block, s], there are two at once (before and behind the softmax), with the mask
+        # [block, s] of each group, a byte each, the block's queries and the last block's outcome in float32.
+        block = min(t, QUERY_BLOCK)
+        scores = 4 * c.num_heads * block * s
+        mask = block * s * (c.num_heads // c.num_kv_heads) if block > 1 else 0
         given = setup.dtype if setup.kv_dtype == "int8" else setup.kv_dtype  # what the cache returns
-        wide = 0 if given == "float32" else 4 * s * kv  # the keys, later the values, in float32
-        attention = 2 * t * h * b + tables + t * (q + 2 * kv) * b + 4 * t * q
-        attention += max(scores + wide, 2 * scores + max(2 * mask, mask + wide + 4 * t * q))
+        wide = 0 if given == "float32" else 8 * s * kv
+        attention = 2 * t * h * b + tables + t * (2 * q + 2 * kv) * b + wide
+        attention += 2 * scores + mask + 4 * block * q * (2 if t > block else 1)
         if setup.kv_dtype == "int8":
             attention += 2 * s * kv * b  # keys and values of a layer, dequantized
         # bitsandbytes multiplies a single row without dequantizing on a GPU.

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from .weights import BLOCK, NESTED_BLOCK, FourBit, Int4, Nested, Quantized
 
+QUERY_BLOCK = 64  # queries whose scores are in memory at a time
 CHUNK = 1 << 23  # weights that are quantized at a time; a multiple of every block
 
 # The sixteen values behind the codes. NormalFloat4: quantiles of a standard normal scaled to [-1, 1] (QLoRA,
@@ -66,15 +67,22 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     *batch, queries, heads, width = q.shape
     keys, kv_heads = k.shape[-3], k.shape[-2]
     group = heads // kv_heads
-    rows = q.reshape(*batch, queries, kv_heads, group, width).transpose(-4, -3)  # [..., KV, T, G, D]
-    rows = rows.reshape(*batch, kv_heads, queries * group, width).float()
-    scores = rows @ k.transpose(-3, -2).transpose(-2, -1).float() / math.sqrt(width)
-    if queries > 1:
-        mask = causal_mask(queries, keys, q.device).repeat_interleave(group, 0)
-        scores = scores.masked_fill(~mask, float("-inf"))
-    out = torch.softmax(scores, -1) @ v.transpose(-3, -2).float()
-    out = out.reshape(*batch, kv_heads, queries, group, width).transpose(-4, -3)
-    return out.reshape(*batch, queries, heads, width).to(q.dtype)
+    k, v = k.transpose(-3, -2).transpose(-2, -1).float(), v.transpose(-3, -2).float()
+    out = torch.empty_like(q)
+    for start in range(0, queries, QUERY_BLOCK):
+        block = q[..., start : start + QUERY_BLOCK, :, :]
+        count = block.shape[-3]
+        seen = keys - queries + start + count  # what causality hides is not computed
+        rows = block.reshape(*batch, count, kv_heads, group, width).transpose(-4, -3)  # [..., KV, T, G, D]
+        rows = rows.reshape(*batch, kv_heads, count * group, width).float() / math.sqrt(width)
+        scores = rows @ k[..., :seen]
+        if count > 1:
+            mask = causal_mask(count, seen, q.device).repeat_interleave(group, 0)
+            scores.masked_fill_(~mask, float("-inf"))
+        part = torch.softmax(scores, -1) @ v[..., :seen, :]
+        part = part.reshape(*batch, kv_heads, count, group, width).transpose(-4, -3)
+        out[..., start : start + QUERY_BLOCK, :, :] = part.reshape(*batch, count, heads, width)
+    return out
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:

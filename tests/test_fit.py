@@ -402,10 +402,10 @@ def test_what_does_not_fit_is_refused_with_the_table(longhand, qwq, monkeypatch,
 def test_a_refusal_names_what_would_fit(longhand, qwq, monkeypatch):
     monkeypatch.setattr("longhand.engine.fit.free_bytes", lambda _: 24 * GIB)
     largest = fit_model(qwq / "config.json", "cpu").max_context()
-    code, _, err = longhand("ask", "x", "--model", qwq, "--device", "cpu", "--max-context", 16 * 1024)
+    code, _, err = longhand("ask", "x", "--model", qwq, "--device", "cpu", "--max-context", 40 * 1024)
     assert code == 2
     assert f"try --max-context {largest}" in err.splitlines()[-1]
-    code, _, err = longhand("ask", "x", "--model", qwq, "--device", "cpu", "--max-context", 13 * 1024)
+    code, _, err = longhand("ask", "x", "--model", qwq, "--device", "cpu", "--max-context", 17 * 1024)
     assert "try --double-quant" in err.splitlines()[-1]
 
 
