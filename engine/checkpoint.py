@@ -20,6 +20,7 @@ from .decoder import Decoder, Linear
 from .errors import LonghandError
 from .memory import allocation
 from .tokenizer import Tokenizer
+from .writer import SIZES
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
@@ -160,9 +161,8 @@ class Checkpoint:
 
     def num_bytes_of(self, name: str) -> int:
         """Bytes that a parameter takes in the files."""
-        sizes = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2}
         headers = [self.tensors[part] for part in self.parts(name) or [name]]
-        return sum(math.prod(shape) * sizes.get(dtype, 1) for _, dtype, shape in headers)
+        return sum(math.prod(shape) * SIZES.get(dtype, 1) for _, dtype, shape in headers)
 
     def read(self, name: str) -> Tensor:
         """One stored tensor, mapped from its file. The file is opened for each, since what was touched of a mapped file
@@ -190,7 +190,7 @@ def load_decoder(
     whole copies of the weights in memory. What is stored in four bits stays so; with `quantize` the other linears are
     quantized on the way. Embedding, norms and biases stay in `dtype`."""
     linears = {f"{name}.weight": module for name, module in decoder.named_modules() if isinstance(module, Linear)}
-    done = 0
+    done, total = 0, checkpoint.num_bytes
     for name in checkpoint.check(decoder):
         size = checkpoint.num_bytes_of(name)
         linear = linears.get(name)
@@ -209,7 +209,7 @@ def load_decoder(
                 _assign(decoder, name, tensor.to(place, dtype, copy=True))
         done += size
         if progress is not None:
-            progress(done, checkpoint.num_bytes)
+            progress(done, total)
     if checkpoint.config.tie_word_embeddings and "lm_head.weight" in checkpoint.tensors:
         head = checkpoint.read("lm_head.weight")
         if not torch.equal(head.to(device, dtype), decoder.model.embed_tokens.weight):

@@ -28,13 +28,14 @@ class Engine:
 
     def __init__(
         self, decoder: Decoder, tokenizer: Tokenizer, device: torch.device, dtype: torch.dtype, kv_dtype: torch.dtype,
-        max_context: int, quantization: str | None, fingerprint: str, name: str,
+        max_context: int, quantization: str | None, fingerprint: str, name: str, form: str | None = None,
     ):  # fmt: skip
-        """Prefer `from_pretrained`. `fingerprint` tells the weights apart, `name` is for people."""
+        """Prefer `from_pretrained`. `quantization` and `name` are for people; `form` says in full how the weights are
+        quantized, `fingerprint` tells them apart."""
         self.decoder, self.tokenizer, self.device = decoder, tokenizer, device
         self.dtype, self.kv_dtype, self.max_context = dtype, kv_dtype, max_context
         self.quantization, self.fingerprint, self.name = quantization, fingerprint, name
-        self.form = str(quantization)  # what a saved session must agree with
+        self.form = form or str(quantization)
         # Rows of the head that no id stands for are never sampled: QwQ-32B has 395 of them.
         self.undefined = torch.ones(self.config.vocab_size, dtype=torch.bool)
         self.undefined[tokenizer.defined] = False
@@ -93,12 +94,10 @@ class Engine:
             decoder = Decoder(config, choose_ops(on, kept is not None or quantize is not None), on)
         load_decoder(checkpoint, decoder, on, real_dtype, quantize, progress, host_embedding=embedding == "host")
         decoder.eval()
-        engine = Engine(
+        return Engine(
             decoder, checkpoint.tokenizer, on, real_dtype, cache_dtype, context, kept or ("nf4" if quantize else None),
-            checkpoint.fingerprint(), str(path_or_hub_id),
+            checkpoint.fingerprint(), str(path_or_hub_id), str(quantize or (kept and f"{kept} as stored")),
         )  # fmt: skip
-        engine.form = str(quantize or (kept and f"{kept} as stored"))
-        return engine
 
     @property
     def config(self) -> ModelConfig:

@@ -23,12 +23,12 @@ from .cache_int8 import GROUP
 from .config import DTYPES, ModelConfig
 from .engine import QUANTIZE_ABOVE, choose_dtype
 from .errors import LonghandError
+from .writer import SIZES
 
 KV_TYPES = (*DTYPES, "int8")
 MIB = 2**20
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
-ITEMSIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "float32": 4}  # of dtypes that are not two bytes wide
-NARROW = ("U8", "I8", "BOOL", "int8")
+ITEMSIZES = {**SIZES, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}  # by safetensors' names and by torch's
 
 # Bytes a weight takes for a moment, at most, while it is dequantized or quantized (torch 2.13, bitsandbytes 0.50).
 REFERENCE_DEQUANTIZE = 17  # codes, the same as int32 and as int64 for the look-up, float32 values
@@ -268,7 +268,7 @@ class Footprint:
 
 def itemsize(dtype: str) -> int:
     """Bytes of a value, by torch's or safetensors' name."""
-    return 1 if dtype in NARROW else ITEMSIZES.get(dtype, 2)
+    return ITEMSIZES.get(dtype, 1)
 
 
 def four_bit_bytes(shape: tuple[int, int], nested: bool) -> int:

@@ -57,7 +57,7 @@ def _write(
     progress: Progress | None,
 ) -> None:  # fmt: skip
     ops = choose_ops(torch.device(device), True)
-    done = 0
+    done, total = 0, checkpoint.num_bytes
     for path in checkpoint.files:
         names = [name for name, (file, _, _) in checkpoint.tensors.items() if file == path]
         if not record.has(path):
@@ -68,12 +68,12 @@ def _write(
                     _convert(checkpoint, name, name in linears, quantize, ops, device, writer)
                     done += checkpoint.num_bytes_of(name)
                     if progress is not None:
-                        progress(done, checkpoint.num_bytes)
+                        progress(done, total)
             record.add(path, digest)
         else:
             done += sum(map(checkpoint.num_bytes_of, names))
             if progress is not None:
-                progress(done, checkpoint.num_bytes)
+                progress(done, total)
     _finish(checkpoint, partial, linears, quantize)
 
 

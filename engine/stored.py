@@ -24,7 +24,6 @@ Reader = Callable[[str], Tensor]
 SUPPORTED = "bitsandbytes 4-bit (nf4, fp4), AWQ (4 bits, gemm) and GPTQ (4 bits, without act-order)"
 BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 MAX_STATE = 65536  # bytes of a quant_state; real ones take about 150
-FLOATS = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 AWQ_COLUMNS = (0, 2, 4, 6, 1, 3, 5, 7)  # which of eight columns the i-th four bits of an integer hold
 
 

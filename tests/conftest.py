@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -230,3 +231,31 @@ def dense_tokenizer(tokenizer_json):
 @pytest.fixture(scope="session")
 def qwq_tokenizer(tokenizer_json):
     return Tokenizer(tokenizer_json("qwq"))
+
+
+@pytest.fixture(scope="session")
+def interrupt_at():
+    """interrupt_at(event_number, action, files): run `action` and raise KeyboardInterrupt at this event inside the
+    files; returns whether it was raised. Python looks for signals when a function starts or resumes and after a call
+    into C, so these are the places where Ctrl-C can strike."""
+
+    def interrupt_at(event_number, action, files):
+        seen = 0
+
+        def profile(frame, event, _):
+            nonlocal seen
+            if event in ("call", "c_return") and frame.f_code.co_filename in files:
+                seen += 1
+                if seen == event_number:
+                    raise KeyboardInterrupt
+
+        sys.setprofile(profile)
+        try:
+            action()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.setprofile(None)
+        return False
+
+    return interrupt_at

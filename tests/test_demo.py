@@ -10,10 +10,11 @@ import pytest
 import torch
 from longhand.agent import prompt
 from longhand.agent.calls import parse_calls
+from longhand.agent.demo.batches import PAD, Batches, prose
 from longhand.agent.demo.language import Writer
 from longhand.agent.demo.samples import NOT_FOUND, Sampler, asks, query_of
 from longhand.agent.demo.tokenizer import train_tokenizer
-from longhand.agent.demo.train import PAD, Batches, Recipe, loss_of, new_model, prose, save
+from longhand.agent.demo.train import Recipe, loss_of, new_model, save
 from longhand.agent.search import SearchResult
 from longhand.engine.engine import Engine
 from longhand.engine.tokenizer import Tokenizer
@@ -110,7 +111,7 @@ def test_training_learns_and_writes_a_checkpoint_that_loads(tokenizer: Tokenizer
     )  # fmt: skip
     (tmp_path / "tokenizer.json").write_text(train_tokenizer(600, PROSE, seed=1))
     model = new_model(recipe)
-    batches = Batches(recipe, tokenizer, PROSE, seed=1)
+    batches = Batches(recipe.tokens_per_step, tokenizer, PROSE, seed=1)
     ids, labels = next(batches.samples)
     assert ids.shape == labels.shape
     assert ((labels == PAD) | (labels == ids)).all()
@@ -136,7 +137,7 @@ def test_masked_ids_do_not_change_the_loss(tokenizer: Tokenizer) -> None:
         tokens_per_step=512,
     )  # fmt: skip
     model = new_model(recipe)
-    ids, labels = next(Batches(recipe, tokenizer, PROSE, seed=2).samples)
+    ids, labels = next(Batches(recipe.tokens_per_step, tokenizer, PROSE, seed=2).samples)
     last = ids.shape[1] - 1
     hidden_tail = labels.clone()
     hidden_tail[:, -1] = PAD

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -390,28 +389,7 @@ def test_any_history(engine, tmp_path):
 FILES = tuple(module.__file__ for module in (session_module, cache_module, int8_module, kernels_module))
 
 
-def interrupt_at(event_number, action):
-    """Run `action`; raise KeyboardInterrupt at this event inside the session, the caches or the rounding."""
-    seen = 0
-
-    def profile(frame, event, _):
-        nonlocal seen
-        if event in ("call", "c_return") and frame.f_code.co_filename in FILES:
-            seen += 1
-            if seen == event_number:
-                raise KeyboardInterrupt
-
-    sys.setprofile(profile)
-    try:
-        action()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(None)
-    return False
-
-
-def test_ctrl_c_anywhere(engine):
+def test_ctrl_c_anywhere(engine, interrupt_at):
     def go_on(session):
         session.feed([7, 8], "tool")
         list(session.generate(2, (), GREEDY))
@@ -421,7 +399,7 @@ def test_ctrl_c_anywhere(engine):
     for event_number in range(1, 3000, 11):
         session = started(engine, some_ids(255))  # the cache grows on the way
         session.logits()
-        struck = interrupt_at(event_number, lambda session=session: go_on(session))
+        struck = interrupt_at(event_number, lambda session=session: go_on(session), FILES)
         check(session)
         check_logits(session)
         if not struck:

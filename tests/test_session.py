@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 
 import pytest
 import torch
@@ -521,27 +520,7 @@ def test_nothing_else_while_generating(tiny_engine, tmp_path):
     check(session)
 
 
-def interrupt_at(event_number, action):
-    """Run `action`; raise KeyboardInterrupt at this event inside session.py or cache.py. Python looks for signals when
-    a function starts or resumes and after a call into C, so these are the places where Ctrl-C can strike."""
-    files = (session_module.__file__, cache_module.__file__)
-    seen = 0
-
-    def profile(frame, event, _):
-        nonlocal seen
-        if event in ("call", "c_return") and frame.f_code.co_filename in files:
-            seen += 1
-            if seen == event_number:
-                raise KeyboardInterrupt
-
-    sys.setprofile(profile)
-    try:
-        action()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(None)
-    return False
+FILES = (session_module.__file__, cache_module.__file__)
 
 
 def turn_of_three(session):
@@ -556,11 +535,11 @@ def rewind_and_go_on(session):
 
 
 @pytest.mark.parametrize("action", [turn_of_three, rewind_and_go_on])
-def test_ctrl_c_anywhere(tiny_engine, action):
+def test_ctrl_c_anywhere(tiny_engine, action, interrupt_at):
     for event_number in range(1, 2000):
         session = started(tiny_engine, some_ids(255))  # the cache grows on the way
         list(session.generate(1, (), GREEDY))
-        struck = interrupt_at(event_number, lambda session=session: action(session))
+        struck = interrupt_at(event_number, lambda session=session: action(session), FILES)
         check(session)
         if action is turn_of_three:
             assert sum(turn.computed for turn in session.turns) == session.cached

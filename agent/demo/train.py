@@ -12,9 +12,7 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -29,14 +27,9 @@ from ...engine.config import ModelConfig
 from ...engine.decoder import Decoder
 from ...engine.tokenizer import Tokenizer
 from ...kernels import reference
-from .. import prompt
-from ..passages import read_passages
-from ..sentences import split_sentences
-from .samples import Sampler
+from .batches import PAD, Batches, prose
 from .tokenizer import train_tokenizer
 
-DOCS = Path(__file__).parent / "docs"
-PAD = -100
 QUERY_BLOCK = 192  # twice as fast as whole sequences on a core with 1 MiB of second-level cache
 
 
@@ -132,16 +125,6 @@ class TrainingCache:
         )
 
 
-def prose() -> list[str]:
-    """The sentences of the built-in documents."""
-    return [
-        sentence
-        for path in sorted(DOCS.glob("*.md"))
-        for passage in read_passages(path.read_text("utf-8"), path.name)
-        for sentence in split_sentences(passage.text)
-    ]
-
-
 def new_model(recipe: Recipe) -> Decoder:
     """A decoder with fresh parameters: small normal weights, residual outputs smaller with depth."""
     torch.manual_seed(recipe.seed)
@@ -154,55 +137,6 @@ def new_model(recipe: Recipe) -> Decoder:
             residual = name.endswith(("o_proj.weight", "down_proj.weight"))
             nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * recipe.num_layers) if residual else 1.0))
     return model
-
-
-class Batches:
-    """Batches of samples of like length, drawn from one seed."""
-
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, sentences: list[str], seed: int):
-        self.recipe, self.tokenizer = recipe, tokenizer
-        self.sampler = Sampler(seed, sentences)
-        self.rng = random.Random(seed + 1)
-        self.samples = self._cycle(self._run)
-        self.copies = self._cycle(self._copy)
-
-    def _run(self) -> tuple[list[int], list[int]]:
-        return self.sampler.sample().encode(self.tokenizer)
-
-    def _copy(self) -> tuple[list[int], list[int]]:
-        sentences = [self.tokenizer.encode_literal(self.sampler.writer.filler()) for _ in range(self.rng.randint(1, 6))]
-        again = self.rng.sample(sentences, len(sentences))
-        ids = [token_id for sentence in (*sentences, *again) for token_id in sentence]
-        seen = sum(len(sentence) for sentence in sentences)
-        labels = [PAD] * seen + ids[seen:]
-        start = seen
-        for sentence in again:  # which sentence comes next cannot be known
-            labels[start : start + 3] = [PAD] * len(labels[start : start + 3])
-            start += len(sentence)
-        return ids, labels
-
-    def _cycle(self, draw) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[no-untyped-def]
-        while True:
-            pool = sorted((draw() for _ in range(320)), key=lambda sample: len(sample[0]))
-            batches = []
-            while pool:  # few distinct shapes: the matrix library prepares each one anew
-                width = -(-len(pool[-1][0]) // 64) * 64
-                rows = max(1, self.recipe.tokens_per_step // width)
-                batches.append((width, pool[-rows:]))
-                del pool[-rows:]
-            self.rng.shuffle(batches)
-            for width, batch in batches:
-                yield (
-                    torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch]),
-                    torch.tensor([labels + [PAD] * (width - len(labels)) for _, labels in batch]),
-                )
-
-    def opening(self, share: float) -> Tensor:
-        """The ids before the question: the last `share` of the template of some day, at least its last line. Lengths
-        come in steps, since the matrix library prepares each new shape anew."""
-        day = date(self.rng.randint(2024, 2032), self.rng.randint(1, 12), self.rng.randint(1, 28))
-        ids = prompt.opening_ids(self.tokenizer, day, self.rng.randint(1, 9))
-        return torch.tensor([ids if share == 1.0 else ids[-(8 + int(share * 4) * 120) :]])
 
 
 def loss_of(model: Decoder, opening: Tensor | None, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -241,7 +175,7 @@ def train(
         torch.optim.AdamW(others, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
     sentences = prose()
-    batches = Batches(recipe, tokenizer, sentences, recipe.seed + 7919 * (rank + 1))
+    batches = Batches(recipe.tokens_per_step, tokenizer, sentences, recipe.seed + 7919 * (rank + 1))
     rng = random.Random(recipe.seed)  # the same on every rank: all take the same kind of step
     started, window, seen = time.monotonic(), [], 0
     for step in range(recipe.steps):
