@@ -156,13 +156,14 @@ def load_engine(options: Options, notes: Console) -> tuple[Engine, Memory, list[
         model, why = default_model()
     name = "the built-in model" if Path(model) == DEMO else str(model)
     fit, context = check_fit(options, model, name, notes)
-    model, kept = use_copy(model, options, notes)
+    path, kept = use_copy(model, options, notes)
+    copied = path != model
     peak = Peak(options.device)
     with progress(notes, "loading", "bytes") as report:
         engine = Engine.from_pretrained(
-            model, device=options.device, quantization=none_or(options.quantization), kv_dtype=options.kv_dtype,
-            max_context=context, progress=report, double_quant=options.double_quant,
-            head="nf4" if options.head == "nf4" else None, embedding=options.embedding, yarn=options.yarn,
+            path, device=options.device, quantization=none_or(options.quantization), kv_dtype=options.kv_dtype,
+            max_context=context, progress=report, double_quant=options.double_quant and not copied,
+            head="nf4" if options.head == "nf4" and not copied else None, embedding=options.embedding, yarn=options.yarn,
         )  # fmt: skip
     peak.loaded()
     if engine.device.type == "cpu" and engine.config.num_parameters < ONE_THREAD_BELOW:

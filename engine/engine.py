@@ -85,6 +85,11 @@ class Engine:
         quantize = None
         if kept is None and (quantization == "nf4" or (quantization == "auto" and large)):
             quantize = Quantize(double_quant, head == "nf4")
+        if quantize is None and (double_quant or head == "nf4"):
+            option = "double_quant" if double_quant else "head 'nf4'"
+            raise LonghandError(
+                f"{option} needs NF4, and this model is not quantized while it loads: set quantization 'nf4'"
+            )
         if dtype is None:
             dtype = "float32" if on.type == "cpu" and not large else config.dtype
         real_dtype = choose_dtype(dtype, "dtype")

@@ -349,6 +349,8 @@ def test_a_config_that_names_a_quantization_of_plain_weights(make_checkpoint, me
     [
         ({"quantization": "int8"}, "'int8'"),
         ({"head": "fp4"}, "head 'fp4'"),
+        ({"head": "nf4"}, "head 'nf4' needs"),
+        ({"double_quant": True, "quantization": None}, "double_quant needs"),
         ({"embedding": "disk"}, "embedding 'disk'"),
         ({"yarn": 0}, "yarn must be a factor"),
         ({"dtype": "float64"}, "dtype 'float64'"),
