@@ -163,7 +163,8 @@ def load_engine(options: Options, notes: Console) -> tuple[Engine, Memory, list[
         engine = Engine.from_pretrained(
             path, device=options.device, quantization=none_or(options.quantization), kv_dtype=options.kv_dtype,
             max_context=context, progress=report, double_quant=options.double_quant and not copied,
-            head="nf4" if options.head == "nf4" and not copied else None, embedding=options.embedding, yarn=options.yarn,
+            head="nf4" if options.head == "nf4" and not copied else None, embedding=options.embedding,
+            yarn=options.yarn,
         )  # fmt: skip
     peak.loaded()
     if engine.device.type == "cpu" and engine.config.num_parameters < ONE_THREAD_BELOW:
