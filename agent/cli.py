@@ -150,7 +150,7 @@ def fit(
     """What a model needs on a device and the largest context that is safe, before any weight is read."""
     from ..engine.fit import fit_model
     from ..engine.hub import resolve_config
-    from .sizes import parse_size, show_fit
+    from .sizes import advice, parse_size, show_fit
     from .trace import json_line
 
     given = None if memory is None else parse_size(memory)
@@ -160,8 +160,11 @@ def fit(
         raise LonghandError("the free memory cannot be told here: name a size with --memory")
     if as_json:
         print(json_line({**found.as_dict(), "model": model}), flush=True)
-    else:
-        show_fit(Console(highlight=False), found, model)
+        return
+    out = Console(highlight=False)
+    show_fit(out, found, model)
+    if not found.fits:
+        out.print(f"does not fit: {advice(found)}", soft_wrap=True)
 
 
 @app.command()
@@ -174,9 +177,9 @@ def quantize(
 ) -> None:
     """Write a 4-bit (NF4) copy that Longhand and transformers load; goes on where it was interrupted."""
     from ..engine.checkpoint import Quantize
-    from ..engine.engine import choose_device
     from ..engine.hub import resolve
     from ..engine.memory import gib
+    from ..engine.options import choose_device
     from ..engine.quantize import quantize_checkpoint
     from .view import progress
 

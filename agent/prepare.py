@@ -163,7 +163,7 @@ def load_engine(options: Options, notes: Console) -> tuple[Engine, Memory, list[
         engine = Engine.from_pretrained(
             path, device=options.device, quantization=none_or(options.quantization), kv_dtype=options.kv_dtype,
             max_context=context, progress=report, double_quant=options.double_quant and not copied,
-            head="nf4" if options.head == "nf4" and not copied else None, embedding=options.embedding,
+            head=None if copied else options.head, embedding=options.embedding,
             yarn=options.yarn,
         )  # fmt: skip
     peak.loaded()
@@ -172,7 +172,7 @@ def load_engine(options: Options, notes: Console) -> tuple[Engine, Memory, list[
     said = [f"model: {name} on {engine.device}, {engine.quantization or engine.dtype} ({why})"]
     if kept:
         said.append(kept)
-    if context is not None and options.max_context is None and fit is not None:
+    if fit is not None and context is not None and options.max_context is None and context < fit.limit:
         said.append(f"context: {context:,} ids fit in memory; the model allows {fit.limit:,}")
     if Path(model) == DEMO:
         said.append(f"The built-in model only demonstrates the loop; for real work use --model {QWQ} on a GPU.")
@@ -184,8 +184,8 @@ def use_copy(model: str | Path, options: Options, notes: Console) -> tuple[str |
     so. Where it cannot be kept, the model itself: it is quantized while it loads."""
     from ..engine.checkpoint import Quantize
     from ..engine.config import ModelConfig
-    from ..engine.engine import QUANTIZE_ABOVE, choose_device
     from ..engine.hub import resolve
+    from ..engine.options import QUANTIZE_ABOVE, choose_device
     from ..engine.quantize import cached_copy
     from .docs import cache_folder
     from .view import progress
@@ -205,11 +205,10 @@ def use_copy(model: str | Path, options: Options, notes: Console) -> tuple[str |
 
 
 def check_fit(options: Options, model: str | Path, name: str, notes: Console) -> tuple[Fit | None, int | None]:
-    """How the model fits in what the device has free, and the context to load it with: as asked, else what fits where
-    that is less than the model allows. One that does not fit is refused, with the table of `longhand fit`."""
+    """How the model fits in what the device has free, and the context to load it with: as asked, else what fits. One
+    that does not fit is refused, with the table of `longhand fit`."""
     from ..engine.fit import fit_model
     from ..engine.hub import resolve_config
-    from ..engine.memory import gib
     from .sizes import advice, show_fit
 
     fit = fit_model(
@@ -220,13 +219,8 @@ def check_fit(options: Options, model: str | Path, name: str, notes: Console) ->
         return None, options.max_context
     if fit.impossible:
         show_fit(notes, fit, name)
-        raise LonghandError(
-            f"{name} does not fit on {fit.setup.device}: {fit.context:,} ids of context need {gib(fit.needed())}, and "
-            f"{gib(fit.memory)} is free; {advice(fit)}"
-        )
-    if options.max_context is None and fit.fits and fit.max_context() < fit.limit:
-        return fit, fit.max_context()
-    return fit, options.max_context
+        raise LonghandError(f"{fit.refusal(name)}; {advice(fit)}")
+    return fit, fit.default_context() if options.max_context is None else options.max_context
 
 
 def none_or(quantization: str) -> str | None:

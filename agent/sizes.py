@@ -40,13 +40,17 @@ def size(count: int) -> str:
 
 
 def advice(fit: Fit) -> str:
-    """The least change that lets a session of the asked context fit."""
-    enough = [row for row in fit.switches() if row["option"] and row["max_context"] >= fit.context]
+    """What would let a session of the asked context fit, or the longest that does."""
+    rows = fit.switches()
+    enough = [row for row in rows if row["option"] and row["max_context"] >= fit.context]
     if enough:
         return f"try {enough[0]['option']}"
-    largest = fit.max_context()
-    if largest:
-        return f"try --max-context {largest}"
+    shorter = fit.max_context()
+    ways = [f"--max-context {shorter}"] if shorter else []
+    if rows and rows[-1]["max_context"] >= fit.context:
+        ways.append(" ".join(row["option"] for row in rows if row["option"]))
+    if ways:
+        return f"try {', or '.join(ways)}"
     return "no single switch is enough: free memory, or use a larger device or a smaller model"
 
 
@@ -56,13 +60,16 @@ def show_fit(console: Console, fit: Fit, name: str) -> None:
     found = fit.as_dict()
     work, kv = found["workspace"], found["kv_bytes_per_token"]
     largest = max(work, key=work.__getitem__)
-    running = sum((found["weights_bytes"], kv * fit.context, found["workspace_bytes"], found["beside_bytes"]))
+    running = found["running_bytes"]
+    when = "at the peak" if running >= found["loading_bytes"] else f"while loading; then {size(running)}"
+    lost = "CUDA, its allocator" if fit.setup.device == "cuda" else "heap, the last logits"
     parts = [
         *((part, size(count), "") for part, count in found["parts"].items()),
         ("cache", size(kv * fit.context), f"{fit.context:,} ids of {size(kv)}, {fit.setup.kv_dtype}"),
         ("workspace", size(found["workspace_bytes"]), f"most of it: {largest}"),
         ("beside", size(found["beside_bytes"]), "libraries and tokenizer, buffers"),
-        ("needed", size(found["needed_bytes"]), "while loading" if found["loading_bytes"] > running else "at the peak"),
+        ("reserve", size(found["reserve_bytes"]), lost),
+        ("needed", size(found["needed_bytes"]), when),
         ("memory", size(fit.memory), f"{fit.setup.device}: {'as given' if fit.given else 'free now'}"),
         ("fits", "yes" if fit.fits else "no", f"with {fit.context:,} ids of context"),
     ]

@@ -12,17 +12,15 @@ then one JSON line.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 
 import torch
-from longhand import DEMO, Agent, Engine, SamplingParams
-from longhand.agent.docs import DocsSearch
+from accuracy import arguments, built_in, compare, log_probabilities, prose
+from longhand import DEMO, Engine
 from longhand.engine.cache import KVCache
 from longhand.engine.cache_int8 import GROUP, Int8KVCache
 from longhand.kernels.kv_int8 import dequantize_int8, quantize_int8
@@ -30,8 +28,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 SEED = 20
-DOCS = Path(__file__).parent.parent / "agent" / "demo" / "docs"
-QUESTIONS = ("When was QwQ-32B released?", "How many layers does QwQ-32B have?")
 
 
 class ChannelKeys(KVCache):
@@ -77,14 +73,6 @@ def caches(engine: Engine, plain: KVCache) -> Iterator[tuple[str, Callable[[], K
             yield f"int8, no bias, {name}{mark}", lambda group=group: int8(engine, group)
 
 
-@torch.inference_mode()
-def log_probabilities(engine: Engine, ids: list[int], positions: list[int], cache: KVCache) -> Tensor:
-    cache.reserve(len(ids))
-    logits = engine.decoder.forward(engine.tensor(ids), cache, positions)
-    cache.advance(len(ids))
-    return logits.log_softmax(-1)
-
-
 def measure(engine: Engine, name: str, ids: list[int], positions: list[int]) -> list[dict[str, object]]:
     plain = KVCache(engine.config, engine.device, torch.float32, engine.max_context)
     want = log_probabilities(engine, ids, positions, plain)
@@ -92,29 +80,12 @@ def measure(engine: Engine, name: str, ids: list[int], positions: list[int]) -> 
     for scheme, make in caches(engine, plain):
         cache = make()
         got = log_probabilities(engine, ids, positions, cache)
-        kl = (want.exp() * (want - got)).sum(-1)
         rows.append({
             "model": name, "cache": scheme, "positions": len(positions), "bytes_per_token": cache.bytes_per_token,
             "of_bfloat16": round(cache.bytes_per_token / engine.config.kv_bytes_per_token(2), 3),
-            "kl_mean": float(f"{kl.mean():.2e}"), "kl_p99": float(f"{kl.quantile(0.99):.2e}"),
-            "top1": round(float((want.argmax(-1) == got.argmax(-1)).float().mean()), 4),
+            **compare(want, got),
         })  # fmt: skip
     return rows
-
-
-def prose(engine: Engine, count: int) -> list[int]:
-    text = "\n".join(path.read_text("utf-8") for path in sorted(DOCS.glob("*.md")))
-    return engine.tokenizer.encode_literal(text)[: min(count, engine.max_context)]
-
-
-def answers(engine: Engine, question: str) -> tuple[list[int], list[int]]:
-    """Ids of a greedy run, and the positions whose next id the model chose."""
-    with tempfile.TemporaryDirectory() as folder:
-        search = DocsSearch(DOCS, cache_dir=folder)
-        agent = Agent(engine, search, sampling=SamplingParams(temperature=0), today=date(2026, 1, 2))
-        agent.ask(question)
-    session = agent.session
-    return list(session.ids), [n - 1 for n, source in enumerate(session.sources) if source == "sampled"]
 
 
 def write_outliers(folder: Path) -> None:
@@ -161,33 +132,24 @@ def write_outliers(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--model", action="append", help="a folder or hub id, measured on prose (default: both of above)"
-    )
-    parser.add_argument("--ids", type=int, default=768, help="how many ids of prose")
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
+    asked = arguments(__doc__.split("\n")[0])
     rows = []
-    for model in arguments.model or ():
-        engine = Engine.from_pretrained(model, arguments.device)
-        ids = prose(engine, arguments.ids)
-        rows += measure(engine, Path(model).name, ids, list(range(len(ids))))
-    if not arguments.model:
-        engine = Engine.from_pretrained(DEMO, arguments.device)
-        for number, question in enumerate(QUESTIONS, 1):
-            rows += measure(engine, f"built-in, answer {number}", *answers(engine, question))
-        ids = prose(engine, arguments.ids)
-        rows += measure(engine, "built-in, text", ids, list(range(len(ids))))
+    for model in asked.model or ():
+        engine = Engine.from_pretrained(model, asked.device)
+        rows += measure(engine, Path(model).name, *prose(engine, asked.ids))
+    if not asked.model:
+        engine = Engine.from_pretrained(DEMO, asked.device)
+        for name, ids, positions in built_in(engine, asked.ids):
+            rows += measure(engine, f"built-in, {name}", ids, positions)
         with tempfile.TemporaryDirectory() as folder:
             write_outliers(Path(folder))
-            engine = Engine.from_pretrained(folder, arguments.device)
-        rows += measure(engine, "outliers", ids, list(range(len(ids))))
+            engine = Engine.from_pretrained(folder, asked.device)
+        rows += measure(engine, "outliers", *prose(engine, asked.ids))
     print(f"{'model':20} {'cache':36} {'bytes/id':>9} {'of bf16':>8} {'KL mean':>9} {'KL p99':>9} {'top-1':>7}")
     for row in rows:
         print(f"{row['model']:20} {row['cache']:36} {row['bytes_per_token']:9} {row['of_bfloat16']:8.3f} "
               f"{row['kl_mean']:9.1e} {row['kl_p99']:9.1e} {row['top1']:7.2%}")  # fmt: skip
-    print(json.dumps({"ids": arguments.ids, "seed": SEED, "torch": torch.__version__, "rows": rows}))
+    print(json.dumps({"ids": asked.ids, "seed": SEED, "torch": torch.__version__, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .engine import choose_device, context_limit
-from .footprint import KV_TYPES, MIB, Footprint, Setup, choose_setup
-from .memory import free_bytes
+from .errors import LonghandError
+from .footprint import MIB, Footprint
+from .memory import free_bytes, gib
+from .options import KV_TYPES, Setup, choose_device, choose_setup, context_limit, has_bitsandbytes
 from .session import PREFILL_CHUNK
 
 if TYPE_CHECKING:
@@ -41,10 +42,21 @@ class Fit:
 
     def needed(self, context: int | None = None) -> int:
         """What a session of so many ids takes at its peak, loading included."""
+        return max(self.running(context), self.loading())
+
+    def running(self, context: int | None = None) -> int:
+        """At its peak, once it is loaded."""
         ids = self.context if context is None else context
-        running = self.footprint.running(self.setup, min(PREFILL_CHUNK, ids), ids, ids)
-        context = CUDA_CONTEXT if self.setup.device == "cuda" and self.given else 0
-        return max(running, self.footprint.loading(self.setup)) + context + self._rounding
+        return self.footprint.running(self.setup, min(PREFILL_CHUNK, ids), ids, ids) + self._outside
+
+    def loading(self) -> int:
+        """At the peak of loading."""
+        return self.footprint.loading(self.setup) + self._outside
+
+    @property
+    def _outside(self) -> int:
+        # What a GPU loses to what is no tensor.
+        return self._rounding + (CUDA_CONTEXT if self.setup.device == "cuda" and self.given else 0)
 
     @property
     def _rounding(self) -> int:
@@ -69,6 +81,18 @@ class Fit:
             low, high = (middle, high) if fit.needed(middle) <= self.memory else (low, middle - 1)
         return low
 
+    def default_context(self) -> int:
+        """The context to load with where none is asked for: the most ids that fit, or, where too few do with what the
+        allocator may lose, the most that fit if it loses nothing."""
+        return (self if self.fits else replace(self, memory=self.memory + self._rounding)).max_context()
+
+    def refusal(self, name: str) -> str:
+        """Why it does not fit, in one line."""
+        return (
+            f"{name} does not fit on {self.setup.device}: {self.context:,} ids of context need {gib(self.needed())}, "
+            f"and {gib(self.memory)} is free"
+        )
+
     def _with(self, **changes: Any) -> Fit:
         return replace(self, setup=replace(self.setup, **changes))
 
@@ -78,7 +102,7 @@ class Fit:
         setup, config = self.setup, self.footprint.config
         untied, ours = not config.tie_word_embeddings, config.quantization is None
         table: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
-            ("NF4 linears", "--quantization nf4", {"quantize": True}, ours),
+            ("NF4 linears", "--quantization nf4", {"quantize": True, "bitsandbytes": has_bitsandbytes()}, ours),
             ("double quantization", "--double-quant", {"double_quant": True}, setup.quantize),
             ("4-bit head", "--head nf4", {"head": "nf4"}, setup.quantize and untied),
             ("embedding on the host", "--embedding host", {"host_embedding": True}, setup.device == "cuda" and untied),
@@ -99,6 +123,9 @@ class Fit:
         of, setup = self.footprint, self.setup
         parts = of.weights(setup)
         workspace = of.workspace(setup, min(PREFILL_CHUNK, self.context), self.context)
+        shown = sum(parts.values()) + of.kv_bytes_per_token(setup.kv_dtype) * self.context
+        shown += max(workspace.values()) + of.beside(setup)
+        yarn = of.config.yarn
         return {
             "weights_bytes": sum(parts.values()),
             "kv_bytes_per_token": of.kv_bytes_per_token(setup.kv_dtype),
@@ -107,10 +134,13 @@ class Fit:
             "max_context": {kind: self.max_context(kind) for kind in KV_TYPES},
             "fits": self.fits,
             "needed_bytes": self.needed(),
-            "loading_bytes": of.loading(setup),
+            "running_bytes": self.running(),
+            "loading_bytes": self.loading(),
             "beside_bytes": of.beside(setup),
+            "reserve_bytes": self.running() - shown,
             "context": self.context,
             "model_context": self.limit,
+            "yarn": None if yarn is None else yarn.factor,
             "parts": parts,
             "workspace": workspace,
             "kv_bytes_per_token_by_type": {kind: of.kv_bytes_per_token(kind) for kind in KV_TYPES},
@@ -146,10 +176,24 @@ def fit_model(
     on = (
         torch.device("cuda") if memory is not None and (device or "").split(":")[0] == "cuda" else choose_device(device)
     )
-    footprint = Footprint.from_file(config_file)
-    if yarn is not None:
-        footprint = replace(footprint, config=footprint.config.with_yarn(yarn))
+    footprint = Footprint.from_file(config_file, yarn)
     setup = choose_setup(footprint.config, on, quantization, None, kv_dtype, double_quant, head, embedding)
+    return _fit(footprint, setup, on, memory, context)
+
+
+def context_that_fits(folder: Path, setup: Setup, on: torch.device, yarn: float | None = None) -> int:
+    """The most ids of context that this checkpoint has room for in what the device has free, at most what the model
+    allows. Raises LonghandError where not even a short session fits."""
+    footprint = Footprint.from_file(folder / "config.json", yarn)
+    fit = _fit(footprint, setup, on, None, None)
+    if fit is None:
+        return context_limit(footprint.config, None)
+    if fit.impossible:
+        raise LonghandError(fit.refusal(str(folder)))
+    return fit.default_context()
+
+
+def _fit(footprint: Footprint, setup: Setup, on: torch.device, memory: int | None, context: int | None) -> Fit | None:
     limit = context_limit(footprint.config, context)
     offered = free_bytes(on) if memory is None else memory
     if offered is None:

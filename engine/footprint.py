@@ -7,25 +7,20 @@ allocations of a run.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from ..kernels.reference import QUERY_BLOCK
 from ..kernels.weights import BLOCK, NESTED_BLOCK
 from . import stored
 from .cache_int8 import GROUP
-from .config import DTYPES, ModelConfig
-from .engine import QUANTIZE_ABOVE, choose_dtype
-from .errors import LonghandError
+from .config import ModelConfig
+from .options import Setup
 from .writer import SIZES
 
-KV_TYPES = (*DTYPES, "int8")
 MIB = 2**20
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 ITEMSIZES = {**SIZES, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}  # by safetensors' names and by torch's
@@ -42,57 +37,6 @@ LIBRARIES = 16 * MIB  # code and buffers of torch's matrix products
 HEAP = 32 * MIB  # malloc keeps freed temporaries up to this size (its largest mmap threshold)
 BITSANDBYTES = 120 * MIB  # its import, and what quantizing imports
 CUBLAS = 32 * MIB  # its workspace on Hopper (8 MiB before), from torch's allocator. Not measured: no GPU at hand
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How a model is to be run."""
-
-    device: str  # cpu | cuda
-    dtype: str  # of activations, and of all weights that are not in four bits
-    kv_dtype: str
-    quantize: bool  # the blocks' linears to NF4 while loading; what is stored in four bits stays as it is
-    double_quant: bool = False
-    head: str = "bf16"  # nf4: quantized like the linears; bf16: in dtype
-    host_embedding: bool = False
-    bitsandbytes: bool = True  # installed; else NF4 runs in plain torch
-
-    @property
-    def itemsize(self) -> int:
-        return itemsize(self.dtype)
-
-
-def choose_setup(
-    config: ModelConfig, device: torch.device, quantization: str | None = "auto", dtype: str | None = None,
-    kv_dtype: str | None = None, double_quant: bool = False, head: str = "bf16", embedding: str = "device",
-) -> Setup:  # fmt: skip
-    """What `Engine.from_pretrained` makes of the same options; raises LonghandError for those that do not exist."""
-    if quantization not in ("auto", "nf4", None):
-        raise LonghandError(f"quantization {quantization!r} is not one of 'auto', 'nf4', None")
-    if head not in ("nf4", "bf16"):
-        raise LonghandError(f"head {head!r} is not one of 'nf4', 'bf16'")
-    if embedding not in ("device", "host"):
-        raise LonghandError(f"embedding {embedding!r} is not one of 'device', 'host'")
-    if embedding == "host" and config.tie_word_embeddings:
-        raise LonghandError("embedding 'host': this model's embedding is its lm_head too; it cannot stay on the host")
-    large = config.num_parameters > QUANTIZE_ABOVE
-    if dtype is None:
-        dtype = "float32" if device.type == "cpu" and not large else config.dtype
-    choose_dtype(dtype, "dtype")
-    kv_dtype = dtype if kv_dtype is None else kv_dtype
-    choose_dtype(kv_dtype, "kv_dtype", KV_TYPES)
-    quantize = config.quantization is None and (quantization == "nf4" or (quantization == "auto" and large))
-    method = None if config.quantization is None else config.quantization.method
-    if method is not None and quantization not in ("auto", "nf4" if method == "bitsandbytes" else method):
-        raise LonghandError(f"stored in 4 bits ({method}), so quantization cannot be {quantization!r}; use 'auto'")
-    if (double_quant or head == "nf4") and not quantize:
-        why = "is not quantized while it loads: add quantization nf4"
-        if method is not None:
-            why = f"is stored in 4 bits ({method}) and stays so"
-        raise LonghandError(f"{'double_quant' if double_quant else 'head nf4'} needs NF4, but this model {why}")
-    installed = importlib.util.find_spec("bitsandbytes") is not None
-    on_host = embedding == "host" and device.type != "cpu"  # on a CPU it is the same memory
-    return Setup(device.type, dtype, kv_dtype, quantize, double_quant, head, on_host, installed)
 
 
 @dataclass(frozen=True)
@@ -114,11 +58,13 @@ class Footprint:
     tokenizer: int | None = None  # bytes of tokenizer.json, if it is at hand
 
     @staticmethod
-    def from_file(path: Path) -> Footprint:
-        """From a config.json, and from the safetensors in its folder if it needs them and they are all there."""
+    def from_file(path: Path, yarn: float | None = None) -> Footprint:
+        """From a config.json, and from the safetensors in its folder if it needs them and they are all there. yarn: as
+        for `Engine.from_pretrained`."""
+        config = ModelConfig.from_file(path)
         tokenizer = path.parent / "tokenizer.json"
         size = tokenizer.stat().st_size if tokenizer.is_file() else None
-        plain = Footprint(ModelConfig.from_file(path), None, size)
+        plain = Footprint(config if yarn is None else config.with_yarn(yarn), None, size)
         headers = None if plain.method is None else read_headers(path.parent)
         return plain if headers is None else replace(plain, sizes=plain._sizes(headers))
 
@@ -172,7 +118,8 @@ class Footprint:
         return four_bit_bytes(shape, self._nested(setup)) if four_bits else math.prod(shape) * setup.itemsize
 
     def _nested(self, setup: Setup) -> bool:
-        return setup.double_quant if self.sizes is None else self.sizes.nested
+        form = self.config.quantization if self.sizes is None else self.sizes
+        return setup.double_quant if form is None else form.nested
 
     def _head(self, setup: Setup) -> int:
         shape = (self.config.vocab_size, self.config.hidden_size)

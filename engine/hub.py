@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import LonghandError
 
-PATTERNS = ["config.json", "generation_config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json"]
+INDEX = "model.safetensors.index.json"
+# Not "*.safetensors", which is also true of checkpoints in folders that training left behind.
+PATTERNS = ["config.json", "generation_config.json", "tokenizer.json", "model*.safetensors", INDEX]
 
 
 def resolve(path_or_hub_id: str | Path) -> Path:
     """A folder as it is; a hub id (`owner/name`) from the hub's local cache, else downloaded into it."""
     hub_id = str(path_or_hub_id)
-    return _on_disk(path_or_hub_id) or local_copy(hub_id) or _download(hub_id, _whole)
+    return _on_disk(path_or_hub_id) or local_copy(hub_id) or _download(hub_id, PATTERNS)
 
 
 def resolve_config(path_or_hub_id: str | Path, or_file: bool = False) -> Path:
     """The config.json of a folder or of a hub id, of which nothing else is downloaded; with `or_file` a file is taken
     for one."""
     hub_id = str(path_or_hub_id)
-    path = _on_disk(path_or_hub_id, or_file) or local_copy(hub_id) or _download(hub_id, _config_alone)
+    path = _on_disk(path_or_hub_id, or_file) or local_copy(hub_id) or _download(hub_id, ["config.json"])
     return path / "config.json" if path.is_dir() else path
 
 
@@ -43,7 +48,7 @@ def _on_disk(path_or_hub_id: str | Path, or_file: bool = False) -> Path | None:
 
 
 def local_copy(hub_id: str) -> Path | None:
-    """The folder of a hub id that is already on this machine, complete as far as the hub's cache can tell."""
+    """The folder of a hub id that is already on this machine, complete as far as the hub's cache and its index tell."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
@@ -52,26 +57,37 @@ def local_copy(hub_id: str) -> Path | None:
         folder = Path(snapshot_download(hub_id, allow_patterns=PATTERNS, local_files_only=True))
     except Exception:  # the library has a dozen classes for "not here"
         return None
-    has_weights = any(folder.glob("*.safetensors"))
-    return folder if has_weights and (folder / "config.json").exists() else None
+    files = {"model.safetensors"}
+    if (folder / INDEX).exists():
+        try:
+            files = set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return folder  # loading says what is wrong with it
+    return folder if all((folder / str(name)).exists() for name in ("config.json", *files)) else None
 
 
-def _whole(hub_id: str) -> str:
-    from huggingface_hub import snapshot_download
+@contextmanager
+def _bars_in_terminals_alone() -> Iterator[None]:
+    """The library draws one of its bars also where standard error is a file or a pipe."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    return snapshot_download(hub_id, allow_patterns=PATTERNS)
-
-
-def _config_alone(hub_id: str) -> str:
-    from huggingface_hub import hf_hub_download
-
-    return hf_hub_download(hub_id, "config.json")
-
-
-def _download(hub_id: str, fetch: Callable[[str], str]) -> Path:
+    asked = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None  # by the person: it stays as it is
+    if asked or are_progress_bars_disabled() or sys.stderr.isatty():
+        yield
+        return
+    disable_progress_bars()
     try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def _download(hub_id: str, patterns: list[str]) -> Path:
+    # Not hf_hub_download for a single file: without a network it tries for 23 s and says so in eleven lines.
+    try:
+        from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
-            EntryNotFoundError,
             GatedRepoError,
             HfHubHTTPError,
             LocalEntryNotFoundError,
@@ -80,23 +96,25 @@ def _download(hub_id: str, fetch: Callable[[str], str]) -> Path:
     except ImportError:
         raise LonghandError(f"{hub_id}: downloading needs huggingface_hub: pip install huggingface_hub") from None
     try:
-        return Path(fetch(hub_id))
-    except ImportError:
-        raise LonghandError(f"{hub_id}: downloading needs huggingface_hub: pip install huggingface_hub") from None
+        with _bars_in_terminals_alone():
+            folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
     except GatedRepoError:
         raise LonghandError(
             f"{hub_id}: access is restricted; accept its terms on the hub and run `hf auth login`"
         ) from None
     except RepositoryNotFoundError:
         raise LonghandError(f"{hub_id}: no such model on the hub, or it is private") from None
-    except LocalEntryNotFoundError:
+    except (LocalEntryNotFoundError, HfHubHTTPError) as error:
+        for known in (error, error.__cause__):
+            answer = getattr(known, "response", None)
+            if answer is not None:
+                hint = "; check the token (`hf auth login`)" if answer.status_code == 401 else ""
+                raise LonghandError(f"{hub_id}: the hub answered with HTTP status {answer.status_code}{hint}") from None
         raise LonghandError(
             f"{hub_id}: not on this machine, and the hub cannot be reached; check the network"
         ) from None
-    except EntryNotFoundError:
-        raise LonghandError(f"{hub_id}: has no config.json on the hub, so it is no checkpoint") from None
-    except HfHubHTTPError as error:
-        code = error.response.status_code if error.response is not None else "?"
-        raise LonghandError(f"{hub_id}: the hub answered with HTTP status {code}") from None
     except Exception as error:  # sockets, disks, and what the library lets through of its HTTP client
         raise LonghandError(f"{hub_id}: the download failed ({type(error).__name__}); check network and disk") from None
+    if not (folder / "config.json").exists():
+        raise LonghandError(f"{hub_id}: has no config.json on the hub, so it is no checkpoint")
+    return folder

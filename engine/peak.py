@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .engine import choose_device
+from .options import choose_device
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

@@ -34,6 +34,7 @@ class Stored:
     method: str  # bitsandbytes | awq | gptq
     group: int = 0  # AWQ and GPTQ: inputs that share a scale and a zero
     zero_offset: int = 0  # GPTQ's first format stores zeros less one
+    nested: bool = False  # bitsandbytes: absmax in 8 bits. For sizes alone; the tensors decide what is read
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Stored:
@@ -41,7 +42,7 @@ class Stored:
         method = raw.get("quant_method", "unknown")
         bits = raw.get("bits", raw.get("w_bit", 4))
         if method == "bitsandbytes" and raw.get("load_in_4bit") and not raw.get("load_in_8bit"):
-            return Stored("bitsandbytes")
+            return Stored("bitsandbytes", nested=bool(raw.get("bnb_4bit_use_double_quant")))
         if method in ("awq", "gptq") and bits == 4:
             group = raw.get("group_size", raw.get("q_group_size", 128))
             if isinstance(group, bool) or not isinstance(group, int) or (group != -1 and (group < 8 or group % 8)):

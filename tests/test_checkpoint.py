@@ -151,7 +151,7 @@ def test_yarn_extends_the_context(make_checkpoint):
 def test_auto_quantizes_above_a_billion_parameters_only(make_checkpoint, monkeypatch):
     folder = make_checkpoint(hidden=64)
     assert Engine.from_pretrained(folder, device="cpu").quantization is None
-    monkeypatch.setattr("longhand.engine.engine.QUANTIZE_ABOVE", 1000)
+    monkeypatch.setattr("longhand.engine.options.QUANTIZE_ABOVE", 1000)
     engine = Engine.from_pretrained(folder, device="cpu")
     assert (engine.quantization, engine.dtype) == ("nf4", torch.float32)
     assert Engine.from_pretrained(folder, device="cpu", quantization=None).quantization is None

@@ -13,13 +13,16 @@ from longhand import DEMO
 from longhand.agent import cli
 from longhand.agent.sizes import parse_size, show_fit
 from longhand.engine.cache import KVCache
+from longhand.engine.checkpoint import Checkpoint
 from longhand.engine.config import ModelConfig
 from longhand.engine.decoder import Decoder
 from longhand.engine.engine import Engine
 from longhand.engine.errors import LonghandError
-from longhand.engine.fit import fit_model
-from longhand.engine.footprint import KV_TYPES, Footprint, Setup, choose_setup, four_bit_bytes, read_headers
+from longhand.engine.fit import context_that_fits, fit_model
+from longhand.engine.footprint import Footprint, four_bit_bytes, read_headers
 from longhand.engine.hub import resolve_config
+from longhand.engine.memory import gib
+from longhand.engine.options import KV_TYPES, Setup, choose_setup
 from longhand.engine.session import Session, TurnStats
 from longhand.kernels import reference
 from rich.console import Console
@@ -119,6 +122,16 @@ def test_what_the_switches_buy(qwq):
     assert on.switches() == []
 
 
+def test_the_rows_add_up(qwq):
+    for options in ({}, {"device": "cpu"}, {"device": "cpu", "quantization": None, "memory": 2**40}, {"context": 9000}):
+        found = fit(qwq, **options).as_dict()
+        rows = ("weights_bytes", "workspace_bytes", "beside_bytes", "reserve_bytes")
+        cache = found["kv_bytes_per_token"] * found["context"]
+        assert sum(found[row] for row in rows) + cache == found["running_bytes"]
+        assert found["reserve_bytes"] > 0
+        assert found["needed_bytes"] == max(found["running_bytes"], found["loading_bytes"])
+
+
 # --- the bytes that tensors take ----------------------------------------------------------------------------------
 
 
@@ -195,6 +208,16 @@ def test_what_is_stored_in_four_bits_stays_so(qwq):
         with pytest.raises(LonghandError, match=r"stored in 4 bits \(awq\)"):
             fit(qwq, **options)
     assert [row["name"] for row in fit(qwq).switches()] == ["embedding on the host", "8-bit KV", "all of these"]
+
+
+def test_double_quantization_from_the_config(qwq):
+    linears = {}
+    for nested in (False, True):
+        bnb = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": nested}
+        (qwq / "config.json").write_text(json.dumps({**QWQ, "quantization_config": bnb}))
+        linears[nested] = fit(qwq).as_dict()["parts"]["linears"]
+    assert linears[False] / 1e9 == pytest.approx(17.55, abs=0.005)
+    assert linears[True] / 1e9 == pytest.approx(16.10, abs=0.005)
 
 
 def test_awq_from_its_config_and_from_its_headers(qwq):
@@ -342,6 +365,101 @@ def test_the_setup_is_the_engines(make_checkpoint):
         names = [str(dtype).removeprefix("torch.") for dtype in (engine.dtype, engine.kv_dtype)]
         assert [setup.dtype, setup.kv_dtype] == names
         assert setup.quantize == (engine.quantization == "nf4")
+    for head in (None, "bf16"):
+        assert choose_setup(engine.config, CPU, head=head).head == "bf16"
+        assert Engine.from_pretrained(folder, device="cpu", head=head).decoder.lm_head.quantized is None
+    for stored, quantization in (("fp4", "nf4"), ("nf4", None), ("gptq", "nf4"), ("bitsandbytes", None)):
+        with pytest.raises(LonghandError, match=rf"stored in 4 bits \({stored}\), so quantization cannot be"):
+            choose_setup(engine.config, CPU, quantization, stored=stored)
+
+
+# --- long context -------------------------------------------------------------------------------------------------
+
+AS_PUBLISHED = {**QWQ, "max_position_embeddings": 40960}
+CARD = ("--memory", "24GiB", "--device", "cuda")
+
+
+def test_yarn_as_asked(qwq):
+    (qwq / "config.json").write_text(json.dumps(AS_PUBLISHED))
+    plain, long = fit_json(qwq, *CARD), fit_json(qwq, *CARD, "--yarn", "4")
+    assert list(long) == list(plain)
+    assert list(long)[:6] == KEYS
+    assert (plain["model_context"], plain["yarn"]) == (40960, None)
+    assert (long["model_context"], long["yarn"]) == (131072, 4.0)
+    # Only the limit is another: what an id takes, and so what fits on the card, is the same.
+    assert plain["max_context"] == long["max_context"]
+    changed = {name for name in plain if plain[name] != long[name]}
+    assert changed == {"model_context", "yarn", "switches"}
+    assert (plain["switches"][-1]["max_context"], plain["switches"][-1]["name"]) == (40960, "all of these")
+    assert long["switches"][-1]["max_context"] > 40960
+    roomy = ("--memory", "2TiB", "--device", "cuda")
+    assert set(fit_json(qwq, *roomy)["max_context"].values()) == {40960}
+    assert set(fit_json(qwq, *roomy, "--yarn", "4")["max_context"].values()) == {131072}
+    assert fit_json(qwq, *roomy, "--yarn", "4", "--context", "131072")["fits"] is True
+
+
+@pytest.mark.parametrize("layout", ["rope_scaling", "rope_parameters"])
+def test_yarn_in_the_config(qwq, layout):
+    (qwq / "config.json").write_text(json.dumps(AS_PUBLISHED))
+    asked = fit_json(qwq, *CARD, "--yarn", "4")
+    yarn = {"factor": 4.0, "original_max_position_embeddings": 32768}
+    yarn |= {"type": "yarn"} if layout == "rope_scaling" else {"rope_type": "yarn", "rope_theta": 1e6}
+    (qwq / "config.json").write_text(json.dumps({**AS_PUBLISHED, layout: yarn}))
+    assert fit_json(qwq, *CARD) == asked
+    with pytest.raises(LonghandError, match="has YaRN already, by 4"):
+        fit(qwq, yarn=4)
+
+
+# --- the context where none is asked for --------------------------------------------------------------------------
+
+
+def offer(monkeypatch, size):
+    monkeypatch.setattr("longhand.engine.fit.free_bytes", lambda _: size)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"kv_dtype": "int8"}, {"quantization": "nf4"}, {"quantization": "nf4", "double_quant": True}, {"yarn": 4}],
+    ids=str,
+)
+def test_the_default_context_is_what_fits(tiny_folder, monkeypatch, options):
+    found = fit_model(tiny_folder / "config.json", "cpu", memory=2**40, **options)
+    limit = 8192 if "yarn" in options else 2048
+    for size, context in ((found.needed(1000), 1000), (found.needed(1000) - 1, 999), (2**40, limit), (None, limit)):
+        offer(monkeypatch, size)
+        assert Engine.from_pretrained(tiny_folder, device="cpu", **options).max_context == context
+
+
+def test_the_default_context_of_a_checkpoint_in_four_bits(make_checkpoint, tmp_path, monkeypatch):
+    bitsandbytes_checkpoint(tmp_path / "four", make_checkpoint)
+    found = fit(tmp_path / "four", device="cpu")
+    assert found.footprint.sizes.nested
+    offer(monkeypatch, found.needed(700))
+    assert context_that_fits(tmp_path / "four", found.setup, CPU) == 700
+
+
+def test_an_engine_that_does_not_fit_is_refused_before_a_weight_is_read(tiny_folder, monkeypatch):
+    needed = fit(tiny_folder, device="cpu").needed()
+    offer(monkeypatch, needed - 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "read", lambda *_: pytest.fail("read a weight"))
+        with pytest.raises(LonghandError) as error:
+            Engine.from_pretrained(tiny_folder, device="cpu")
+    says = f"{tiny_folder} does not fit on cpu: 512 ids of context need {gib(needed)}, and {gib(needed - 1)} is free"
+    assert str(error.value) == says
+    for context in (100, 2048):  # what is asked for is not argued with
+        assert Engine.from_pretrained(tiny_folder, device="cpu", max_context=context).max_context == context
+    with pytest.raises(LonghandError, match="max_context must be a whole number from 1 to 2048"):
+        Engine.from_pretrained(tiny_folder, device="cpu", max_context=2049)
+
+
+def test_a_gpu_without_the_margin_gets_what_fits_without_it(qwq):
+    close = fit(qwq, memory=fit(qwq).needed() - 1)
+    context = close.default_context()
+    assert context > close.context > close.max_context()
+    margin = 448 * 2**20
+    assert close.needed(context) - margin <= close.memory < close.needed(context + 1) - margin
+    assert fit(qwq).default_context() == fit(qwq).max_context()
 
 
 MEMORY = ["--memory", "24GiB"]
@@ -356,6 +474,9 @@ REFUSED = {
     "quantization": (["{qwq}", *MEMORY, "--quantization", "int3"], "quantization 'int3' is not one of"),
     "head": (["{qwq}", *MEMORY, "--head", "int3"], "head 'int3' is not one of 'nf4', 'bf16'"),
     "kv-dtype": (["{qwq}", *MEMORY, "--kv-dtype", "int3"], "kv_dtype 'int3' is not one of float32, bfloat16, float16"),
+    "yarn": (["{qwq}", *MEMORY, "--yarn", "0.5"], "yarn must be a factor from 1 to 64, not 0.5"),
+    "yarn that is none": (["{qwq}", *MEMORY, "--yarn", "nan"], "yarn must be a factor from 1 to 64, not nan"),
+    "context beyond yarn": (["{qwq}", *MEMORY, "--yarn", "2", "--context", "131073"], "from 1 to 131072"),
     "embedding": (["{qwq}", *MEMORY, "--embedding", "sea"], "embedding 'sea' is not one of 'device', 'host'"),
     "double without nf4": (["{tiny}", *MEMORY, "--double-quant"], "double_quant needs NF4, but this model is not"),
 }  # fmt: skip
@@ -397,6 +518,19 @@ def test_what_does_not_fit_is_refused_with_the_table(longhand, qwq, monkeypatch,
     last = err.splitlines()[-1]
     assert last.startswith(f"longhand: {qwq} does not fit on cpu: 512 ids of context need 21.")
     assert "12.00 GiB is free; no single switch is enough" in last
+
+
+def test_what_a_card_lacks_is_said(longhand, qwq):
+    run = CliRunner().invoke(cli.app, ["fit", str(qwq), "--memory", "20GiB", "--device", "cuda"])
+    assert run.exit_code == 0
+    assert run.output.splitlines()[-1] == "does not fit: try --double-quant"
+    run = CliRunner().invoke(cli.app, ["fit", str(qwq), "--memory", "24GiB", "--device", "cuda", "--context", "40000"])
+    last = run.output.splitlines()[-1]
+    assert last.startswith("does not fit: try --max-context 13853, or --double-quant --head nf4 --embedding host")
+    run = CliRunner().invoke(cli.app, ["fit", str(qwq), "--memory", "12GiB", "--device", "cuda"])
+    assert "no single switch is enough" in run.output.splitlines()[-1]
+    run = CliRunner().invoke(cli.app, ["fit", str(qwq), "--memory", "24GiB", "--device", "cuda"])
+    assert "does not fit" not in run.output
 
 
 def test_a_refusal_names_what_would_fit(longhand, qwq, monkeypatch):

@@ -258,7 +258,7 @@ def test_the_first_ask_keeps_a_copy(make_checkpoint, tmp_path, monkeypatch):
     source, notes = make_checkpoint(**SIZES), Console(stderr=True)
     options = SimpleNamespace(quantization="auto", double_quant=True, head="bf16", device="cpu")
     assert use_copy(source, options, notes) == (source, "")  # a small model stays as it is
-    monkeypatch.setattr("longhand.engine.engine.QUANTIZE_ABOVE", 1000)
+    monkeypatch.setattr("longhand.engine.options.QUANTIZE_ABOVE", 1000)
     copy, note = use_copy(source, options, notes)
     assert copy.parent == tmp_path / "cache" / "quantized"
     assert str(copy) in note
