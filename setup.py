@@ -1,6 +1,25 @@
 """The repository root is the package `longhand`; its rooms are `kernels`, `engine` and `agent`."""
 
-from setuptools import setup
+import sys
+
+from setuptools import Extension, setup
+
+# The CPU kernels: a plain shared library that is loaded with ctypes. Optional: without a compiler the install succeeds
+# and Longhand says that it runs slower.
+FLAGS = ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-exceptions", "-g0", "-w"]
+SOURCES = ("interface", "team", "portable", "avx2", "avx512", "bf16")
+native = Extension(
+    "longhand.kernels._native",
+    sources=[f"kernels/native/{name}.cpp" for name in SOURCES],
+    depends=[
+        f"kernels/native/{name}.h"
+        for name in ("longhand", "team", "level", "level_table", "lanes", "linear", "attention", "block")
+    ],
+    extra_compile_args=FLAGS,
+    extra_link_args=["-pthread"],
+    language="c++",
+    optional=True,
+)
 
 setup(
     name="longhand",
@@ -10,6 +29,7 @@ setup(
     python_requires=">=3.10",
     packages=["longhand", "longhand.kernels", "longhand.engine", "longhand.agent", "longhand.agent.demo"],
     package_dir={"longhand": "."},
+    ext_modules=[native] if sys.platform.startswith("linux") else [],
     package_data={"longhand.agent.demo": ["checkpoint/*", "docs/*.md"]},
     install_requires=[
         "torch>=2.4,<2.14",

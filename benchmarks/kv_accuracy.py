@@ -33,6 +33,8 @@ SEED = 20
 class ChannelKeys(KVCache):
     """Keys rounded to 127 steps of the largest value that a channel has in `keys`; values as in the int8 cache."""
 
+    plain = False
+
     def __init__(self, engine: Engine, keys: list[Tensor]):
         super().__init__(engine.config, engine.device, torch.float32, engine.max_context)
         self.steps = [rows.float().abs().amax(0).clamp(min=1e-30) / 127 for rows in keys]

@@ -25,6 +25,8 @@ class KVCache:
     leaves the cache as it was. Rewinding is a subtraction.
     """
 
+    plain = True  # rows are keys and values as they come: a kernel may write them itself
+
     def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype, max_context: int):
         self.position = 0
         self.capacity = 0

@@ -26,6 +26,8 @@ class Int8KVCache(KVCache):
     benchmarks/kv_accuracy.py on such outliers: KL 5e-4, against 2e-2 per channel and 4e-1 with the bias left in.
     """
 
+    plain = False
+
     def __init__(
         self, config: ModelConfig, device: torch.device, max_context: int, key_biases: Sequence[Tensor],
         rotary: RotaryTable, group: int = GROUP,

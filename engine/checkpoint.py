@@ -217,6 +217,8 @@ def load_decoder(
                 f"{checkpoint.tensors['lm_head.weight'][0]}: lm_head.weight differs from the embedding, but "
                 "config.json says tie_word_embeddings"
             )
+    for block in decoder.model.layers:
+        block.fuse()  # type: ignore[operator, union-attr]
 
 
 def _assign(decoder: Decoder, name: str, tensor: Tensor) -> None:

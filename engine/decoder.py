@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..kernels import dispatch
 from ..kernels.dispatch import Ops
-from ..kernels.weights import Quantized
+from ..kernels.weights import BlockWeights, Quantized
+from .cache import KVCache
 from .config import ModelConfig
 from .rope import RotaryTable
 
@@ -42,7 +44,14 @@ class Linear(nn.Module):
 
     def set_quantized(self, weight: Quantized) -> None:
         """Replace the weight by one in four bits."""
-        self.weight, self.quantized = None, weight
+        self.weight, self.quantized = None, self.ops.pack(weight)
+
+    @property
+    def parts(self) -> tuple[Tensor | Quantized, Tensor | None]:
+        """The weight as it is held, and the bias."""
+        weight = self.weight if self.quantized is None else self.quantized
+        assert weight is not None
+        return weight, self.bias
 
     def forward(self, x: Tensor) -> Tensor:
         if self.quantized is not None:
@@ -101,8 +110,25 @@ class Block(nn.Module):
         self.mlp = MLP(config, ops)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, ops)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, ops)
+        self.config, self.layer = config, layer
+        self.whole: dispatch.Block | None = None
+
+    def fuse(self) -> None:
+        """Run as one call from now on, where the kernels have one. Once the weights are there."""
+        att, mlp = self.self_attn, self.mlp
+        linears = (att.q_proj, att.k_proj, att.v_proj, att.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        norms = (self.input_layernorm.weight, self.post_attention_layernorm.weight)
+        c = self.config
+        weights = BlockWeights(
+            tuple(linear.parts for linear in linears), norms, c.rms_norm_eps, c.num_heads, c.num_kv_heads, c.head_dim
+        )
+        self.whole = att.ops.block(weights)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: LayerCache) -> Tensor:
+        if self.whole is not None and isinstance(cache, KVCache) and cache.plain:
+            keys, values = cache.keys[self.layer], cache.values[self.layer]
+            if self.whole.takes(x, keys):
+                return self.whole(x, cos, sin, keys, values, cache.position)
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 

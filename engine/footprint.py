@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from ..kernels.reference import QUERY_BLOCK
 from ..kernels.weights import BLOCK, NESTED_BLOCK
 from . import stored
@@ -36,6 +38,7 @@ TOKENIZER_PER_BYTE = 42
 LIBRARIES = 16 * MIB  # code and buffers of torch's matrix products
 HEAP = 32 * MIB  # malloc keeps freed temporaries up to this size (its largest mmap threshold)
 BITSANDBYTES = 120 * MIB  # its import, and what quantizing imports
+SAMPLING = 28  # a row of logits: masked, log-probabilities, a sort and its int64 indices
 CUBLAS = 32 * MIB  # its workspace on Hopper (8 MiB before), from torch's allocator. Not measured: no GPU at hand
 
 
@@ -47,6 +50,7 @@ class StoredSizes:
     plain: int  # values of those that are not
     head: int | None  # bytes of an lm_head in four bits
     nested: bool  # absmax in 8 bits
+    scales: int  # how many scales int4 weights have; the CPU kernels keep them in float32
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ class Footprint:
                 four_bits += found or 0
                 plain += 0 if found else math.prod(shape)
         head = stored_bytes(headers, "lm_head", (self.config.vocab_size, self.config.hidden_size))
-        return StoredSizes(four_bits, plain, head, any(name.endswith(".nested_absmax") for name in headers))
+        nested = any(name.endswith(".nested_absmax") for name in headers)
+        scales = sum(math.prod(shape) for name, (_, shape) in headers.items() if name.endswith("proj.scales"))
+        return StoredSizes(four_bits, plain, head, nested, scales)
 
     @property
     def method(self) -> str | None:
@@ -99,7 +105,7 @@ class Footprint:
         """Bytes by part."""
         c, b = self.config, setup.itemsize
         if self.sizes is not None:
-            linears = self.sizes.linears + self.sizes.plain * b
+            linears = self.sizes.linears + self.sizes.plain * b + (2 * self.sizes.scales if setup.native else 0)
         else:
             linears = c.num_layers * sum(self._linear(shape, setup) for shape in self.linears.values())
         small = c.num_heads * c.head_dim + 2 * c.num_kv_heads * c.head_dim + 2 * c.hidden_size  # of one block
@@ -113,9 +119,11 @@ class Footprint:
     def _linear(self, shape: tuple[int, int], setup: Setup) -> int:
         form = self.config.quantization
         if form is not None and form.method != "bitsandbytes":
-            return int4_bytes(shape, form.group, 2)
+            return int4_bytes(shape, form.group, 2) if not setup.native else int4_bytes(padded(shape), form.group, 4)
         four_bits = form is not None or setup.quantize
-        return four_bit_bytes(shape, self._nested(setup)) if four_bits else math.prod(shape) * setup.itemsize
+        return (
+            four_bit_bytes(shape, self._nested(setup), setup.native) if four_bits else math.prod(shape) * setup.itemsize
+        )
 
     def _nested(self, setup: Setup) -> bool:
         form = self.config.quantization if self.sizes is None else self.sizes
@@ -126,7 +134,9 @@ class Footprint:
         if self.sizes is not None and self.sizes.head is not None:
             return self.sizes.head
         four_bits = setup.quantize and setup.head == "nf4"
-        return four_bit_bytes(shape, setup.double_quant) if four_bits else math.prod(shape) * setup.itemsize
+        return (
+            four_bit_bytes(shape, setup.double_quant, setup.native) if four_bits else math.prod(shape) * setup.itemsize
+        )
 
     def head_in_four_bits(self, setup: Setup) -> bool:
         stored_so = self.sizes is not None and self.sizes.head is not None
@@ -142,6 +152,8 @@ class Footprint:
 
     def dequantizing(self, setup: Setup, values: int) -> int:
         """Bytes that a linear of so many values in four bits takes, dequantized whole, for its product."""
+        if setup.native:
+            return 0
         if self.method in ("awq", "gptq"):
             return values * (INT4_DEQUANTIZE + (setup.itemsize if setup.itemsize < 4 else 0))
         if not setup.bitsandbytes:
@@ -164,8 +176,10 @@ class Footprint:
         mask = block * s * (c.num_heads // c.num_kv_heads) if block > 1 else 0
         given = setup.dtype if setup.kv_dtype == "int8" else setup.kv_dtype  # what the cache returns
         wide = 0 if given == "float32" else 8 * s * kv
-        attention = 2 * t * h * b + tables + t * (2 * q + 2 * kv) * b + wide
-        attention += 2 * scores + mask + 4 * block * q * (2 if t > block else 1)
+        attention = wide + 2 * scores + mask + 4 * block * q * (2 if t > block else 1)
+        if setup.native and given != "float16":
+            attention = self._native_attention(t, s)
+        attention += 2 * t * h * b + tables + t * (2 * q + 2 * kv) * b
         if setup.kv_dtype == "int8":
             attention += 2 * s * kv * b  # keys and values of a layer, dequantized
         # bitsandbytes multiplies a single row without dequantizing on a GPU.
@@ -174,13 +188,32 @@ class Footprint:
         four_bits = (setup.quantize or self.method is not None) and not (fused and t == 1)
         linear = self.dequantizing(setup, largest) if four_bits else 0
         head = self.dequantizing(setup, v * h) if self.head_in_four_bits(setup) and not fused else 0
+        if setup.native and four_bits and setup.kv_dtype in ("float32", "bfloat16"):
+            # One call, whose steps have float32 space side by side (kernels/native/block.h).
+            return {
+                "decoder block": t * h * b
+                + tables
+                + 4 * t * (max(h, q) + 2 * q + 2 * kv + i)
+                + self._native_attention(t, s),
+                "logits": t * h * b + v * (b if b < 4 else 0) + 4 * v,
+                "sampling": SAMPLING * v,
+            }
         return {
             "attention scores": attention,
             "MLP activations": 3 * t * h * b + tables + 4 * t * i * b,  # gate, up, silu(gate) and their product
             "dequantized linear": 3 * t * h * b + tables + 2 * t * i * b + linear,
             "logits": t * h * b + v * (b if b < 4 else 0) + 4 * v + head,
-            "sampling": 28 * v,  # masked, log-probabilities, a stable sort and its int64 indices
+            "sampling": SAMPLING * v,
         }
+
+    def _native_attention(self, new: int, positions: int) -> int:
+        """kernels/native/attention.h: a few rows' outcomes per split of 256 positions, and each thread's own space."""
+        c = self.config
+        rows = min(new, 16) * (c.num_heads // c.num_kv_heads)
+        outcome = rows * c.head_dim + 2 * -(-rows // 16) * 16
+        spread = c.num_kv_heads * -(-positions // 256) * outcome if new <= 16 else 0
+        own = max(2 * 128 * 64, 2 * 64 * c.head_dim + rows * 64 + 2 * rows + 2 * outcome)
+        return 4 * (spread + torch.get_num_threads() * own)
 
     def running(self, setup: Setup, new: int, positions: int, capacity: int) -> int:
         """Peak bytes of a forward of `new` ids, the last of `positions`, with room for `capacity` in the cache. On a
@@ -195,7 +228,8 @@ class Footprint:
         head (first in the usual order of names) when none is."""
         total = sum(self.weights(setup).values()) + self.beside(setup)
         if not setup.quantize:
-            return total
+            largest = max(math.prod(shape) for shape in self.linears.values())
+            return total + (largest if setup.native and self.method is not None else 0)  # read, and repacked
         each = itemsize(self.config.dtype)  # of a weight that is being quantized
         if setup.device == "cpu":
             each = (BITSANDBYTES_QUANTIZE if setup.bitsandbytes else REFERENCE_QUANTIZE) + (4 if each < 4 else 0)
@@ -218,12 +252,18 @@ def itemsize(dtype: str) -> int:
     return ITEMSIZES.get(dtype, 1)
 
 
-def four_bit_bytes(shape: tuple[int, int], nested: bool) -> int:
+def padded(shape: tuple[int, int]) -> tuple[int, int]:
+    """The CPU kernels hold rows by 64."""
+    return -(-shape[0] // 64) * 64, shape[1]
+
+
+def four_bit_bytes(shape: tuple[int, int], nested: bool, native: bool = False) -> int:
     """A weight [N, K] in NF4: codes, and an absmax per 64 weights in float32; or, double quantized, in 8 bits with a
-    float32 scale to 256 of them, a table of 256 float32 and an offset."""
-    values = math.prod(shape)
+    float32 scale to 256 of them, a table of 256 float32 and an offset. native: as the CPU kernels hold it."""
+    scales = -(-math.prod(shape) // BLOCK // NESTED_BLOCK)
+    values = math.prod(padded(shape) if native and shape[1] % BLOCK == 0 else shape)
     blocks = -(-values // BLOCK)
-    absmax = blocks + 4 * -(-blocks // NESTED_BLOCK) + 4 * 256 + 4 if nested else 4 * blocks
+    absmax = blocks + 4 * scales + 4 * 256 + 4 if nested else 4 * blocks
     return values // 2 + absmax
 
 

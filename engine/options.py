@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..kernels.native_ops import find_library
 from .config import DTYPES, ModelConfig
 from .errors import LonghandError
 
@@ -26,6 +27,7 @@ class Setup:
     head: str = "bf16"  # nf4: quantized like the linears; bf16: in dtype
     host_embedding: bool = False
     bitsandbytes: bool = True  # installed, else NF4 runs in plain torch; not looked for where nothing is in four bits
+    native: bool = False  # the CPU kernels' library is there and knows the dtype
 
     @property
     def itemsize(self) -> int:
@@ -59,8 +61,9 @@ def choose_setup(
     kv_dtype = dtype if kv_dtype is None else kv_dtype
     installed = has_bitsandbytes() if quantize or stored is not None else True
     on_host = embedding == "host" and device.type != "cpu"  # on a CPU it is the same memory
+    native = device.type == "cpu" and name_of(dtype) != "float16" and find_library() is not None
     return Setup(device.type, name_of(dtype), name_of(kv_dtype), quantize, double_quant, head or "bf16", on_host,
-                 installed)  # fmt: skip
+                 installed, native)  # fmt: skip
 
 
 def check_options(

@@ -90,10 +90,12 @@ def _penalized(scores: Tensor, params: SamplingParams, ids: Sequence[int], sampl
 
 
 def _draw(scores: Tensor, params: SamplingParams, uniform: float) -> int:
-    # Descending, ties by id: the cuts below keep a prefix of this order, and at least one id.
+    # Descending, ties by id: the cuts below keep a prefix of this order, and at least one id. Sorting only what can be
+    # kept saves milliseconds of each id on a CPU.
     keep = min(params.top_k or len(scores), len(scores))
-    values, order = torch.sort(scores, descending=True, stable=True)
-    values, order = values[:keep], order[:keep]
+    ids = (scores >= torch.topk(scores, keep).values[-1]).nonzero()[:, 0]
+    values, order = torch.sort(scores[ids], descending=True, stable=True)
+    values, order = values[:keep], ids[order[:keep]]
     probabilities = torch.softmax(values.double() / params.temperature, -1)
     before = probabilities.cumsum(-1) - probabilities  # the mass ahead of each id
     kept = (before < params.top_p) & (probabilities >= params.min_p * probabilities[0]) & (probabilities > 0)

@@ -12,10 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import reference
-from .reference import attention, linear, rms_norm, rope, swiglu
-from .weights import BLOCK, NESTED_BLOCK, FourBit, Int4, Nested, Quantized
+from .reference import attention, block, linear, pack, rms_norm, rope, swiglu
+from .weights import BLOCK, NESTED_BLOCK, FourBit, Nested, Quantized
 
-__all__ = ["attention", "dequantize", "linear", "quantize_nf4", "quantized_linear", "rms_norm", "rope", "swiglu"]
+__all__ = [
+    "attention", "block", "dequantize", "linear", "pack", "quantize_nf4", "quantized_linear", "rms_norm", "rope",
+    "swiglu",
+]  # fmt: skip
 
 
 def quantize_nf4(weight: Tensor, nested: bool = False) -> FourBit:
@@ -35,7 +38,7 @@ def _quantize_chunk(flat: Tensor) -> tuple[Tensor, Tensor]:
 
 def dequantize(weight: Quantized, dtype: torch.dtype) -> Tensor:
     """As `reference.dequantize`, bit for bit."""
-    if isinstance(weight, Int4) or _misread(weight):
+    if not isinstance(weight, FourBit) or _misread(weight):
         return reference.dequantize(weight, dtype)
     return bitsandbytes.functional.dequantize_4bit(weight.packed.view(-1, 1), _state(weight, dtype))
 
@@ -46,7 +49,7 @@ def quantized_linear(x: Tensor, weight: Quantized, bias: Tensor | None = None) -
     On a CPU its fused path wants weights repacked (on ordinary ones it returns garbage without an error), so weights
     are dequantized for each call.
     """
-    if x.device.type == "cpu" or isinstance(weight, Int4):
+    if x.device.type == "cpu" or not isinstance(weight, FourBit):
         return functional.linear(x, dequantize(weight, x.dtype), bias)
     return bitsandbytes.matmul_4bit(x, weight.packed.view(-1, 1), _state(weight, x.dtype), bias=bias)
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from types import ModuleType
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from . import reference
-from .weights import FourBit, Quantized
+from .weights import BlockWeights, FourBit, Quantized
+
+log = logging.getLogger(__name__)
+
+
+class Block(Protocol):
+    """A decoder block as one call, of `Ops.block`."""
+
+    def takes(self, x: Tensor, keys: Tensor) -> bool: ...
+    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor: ...
 
 
 class Ops(Protocol):
@@ -23,11 +33,31 @@ class Ops(Protocol):
     def swiglu(self, gate: Tensor, up: Tensor) -> Tensor: ...
     def quantize_nf4(self, weight: Tensor, nested: bool = False) -> FourBit: ...
     def quantized_linear(self, x: Tensor, weight: Quantized, bias: Tensor | None = None) -> Tensor: ...
+    def pack(self, weight: Quantized) -> Quantized: ...
+    def block(self, weights: BlockWeights) -> Block | None: ...
 
 
 def choose_ops(device: torch.device, quantized: bool) -> Ops:
-    """The fastest implementation that is checked for this device: bitsandbytes for NF4 where it is installed, plain
-    torch for everything else."""
+    """The fastest implementation that is checked for this device: on a CPU the library that setup.py builds where there
+    is a compiler, around bitsandbytes for NF4 where it is installed, and plain torch."""
+    plain = _without_library(quantized)
+    if device.type != "cpu":
+        return plain  # type: ignore[return-value]
+    from .native_ops import NativeOps, find_library, load_library
+
+    path = find_library()
+    try:
+        if path is not None:
+            return NativeOps(load_library(path), plain)
+        why = "was not built: reinstall with a C++ compiler (`g++`) at hand"
+    except OSError as error:
+        why = f"does not load ({error}); reinstall"
+    if quantized:  # where it matters
+        log.warning("slow on this CPU: the native kernels' library %s", why)
+    return plain  # type: ignore[return-value]
+
+
+def _without_library(quantized: bool) -> ModuleType:
     if quantized and importlib.util.find_spec("bitsandbytes"):
         # It warns of a package called `kernels` that it looks for, on every machine that does not have it.
         logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .weights import BLOCK, NESTED_BLOCK, FourBit, Int4, Nested, Quantized
+from .weights import BLOCK, NESTED_BLOCK, BlockWeights, FourBit, Int4, Nested, Quantized, Tiles
 
 QUERY_BLOCK = 64  # queries whose scores are in memory at a time
 CHUNK = 1 << 23  # weights that are quantized at a time; a multiple of every block
@@ -163,6 +163,8 @@ def absmax_of(weight: FourBit) -> Tensor:
 
 def dequantize(weight: Quantized, dtype: torch.dtype) -> Tensor:
     """The weight [N, K] in dtype, each value rounded once from its float32 product."""
+    if isinstance(weight, Tiles):
+        return _tiles_dequantized(weight).to(dtype)
     if isinstance(weight, Int4):
         codes = torch.stack((weight.packed >> 4, weight.packed & 15), -1).view(*weight.scales.shape, weight.group)
         centered = codes.float() - weight.zeros.float()[..., None]
@@ -172,6 +174,35 @@ def dequantize(weight: Quantized, dtype: torch.dtype) -> Tensor:
     flat = values[codes.int()]
     flat = flat * absmax_of(weight).repeat_interleave(weight.block)[: flat.numel()]
     return flat.to(dtype).view(weight.shape)
+
+
+def _tiles_dequantized(weight: Tiles) -> Tensor:
+    rows, columns = weight.shape
+    words = weight.codes.view(torch.int32).view(-1, columns // 8, 64)  # [64 rows, 8 columns, row]
+    shifts = torch.tensor([0, 16, 4, 20, 8, 24, 12, 28], dtype=torch.int32)  # of the 8 columns
+    codes = ((words[..., None] >> shifts) & 15).permute(0, 2, 1, 3).reshape(-1, columns)[:rows]
+    blocks = _untiled(weight.scales, rows, columns // weight.group)
+    if weight.nested is not None:
+        flat = FourBit(weight.codes, blocks.reshape(-1), weight.shape, nested=weight.nested)
+        blocks = absmax_of(flat).view(rows, -1)
+    values = torch.tensor(weight.values)[codes].view(rows, -1, weight.group)
+    if weight.zeros is not None:
+        values = values - _untiled(weight.zeros, rows, columns // weight.group).float()[..., None]
+    return (values * blocks[..., None]).view(rows, columns)
+
+
+def _untiled(parts: Tensor, rows: int, groups: int) -> Tensor:
+    return parts.view(-1, groups, 64).transpose(1, 2).reshape(-1, groups)[:rows]
+
+
+def pack(weight: Quantized) -> Quantized:
+    """The weight in the form that `quantized_linear` wants: here as it is."""
+    return weight
+
+
+def block(weights: BlockWeights) -> None:
+    """A whole decoder block as one call, where an implementation has that. Here none."""
+    return None
 
 
 def quantized_linear(x: Tensor, weight: Quantized, bias: Tensor | None = None) -> Tensor:

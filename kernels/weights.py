@@ -78,4 +78,32 @@ class Int4(_Tensors):
     group: int
 
 
-Quantized = FourBit | Int4
+@dataclass(frozen=True)
+class Tiles(_Tensors):
+    """A FourBit or Int4 weight [N, K] in the order that the CPU kernels read, 64 rows side by side (kernels/native)."""
+
+    codes: Tensor  # uint8 [ceil(N/64) * K * 32]
+    scales: Tensor  # [ceil(N/64), K/group, 64]: float32, or uint8 codes if nested
+    shape: tuple[int, int]
+    group: int
+    values: tuple[float, ...]  # of the sixteen codes
+    zeros: Tensor | None = None  # uint8, as scales
+    nested: Nested | None = None
+
+
+Quantized = FourBit | Int4 | Tiles
+
+
+Linear = tuple[Tensor | Quantized, Tensor | None]  # a weight [N, K] and its bias [N]
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """The weights of a decoder block, and how attention is cut into heads."""
+
+    linears: tuple[Linear, ...]  # q, k, v, o, gate, up, down
+    norms: tuple[Tensor, Tensor]  # before attention, before the MLP
+    eps: float
+    heads: int
+    kv_heads: int
+    head_dim: int

@@ -155,7 +155,9 @@ def test_what_asks_for_no_fact_may_be_answered_without_a_search(question):
     assert check("I am a program.", question, searched=False) == ([], [])
 
 
-@pytest.mark.parametrize("question", [TALL, "Who built it?", "When was the old tower finished?"])
+@pytest.mark.parametrize(
+    "question", [TALL, "Who built it?", "When was the old tower finished?", "After which tower was it named?"]
+)
 def test_a_fact_told_without_a_search_is_marked(question):
     assert check("I am a program.", question, searched=False) == ([], [("uncited", "the answer cites no source")])
     assert check("I could not find it.", question, searched=False) == ([], [])
@@ -206,8 +208,78 @@ def test_the_result_that_speaks_of_more_is_the_one_to_cite():
     bad = f"{paint.content} [The bridge](bridge.md#2)"
     assert check(good, question, [paint, design]) == (["bridge.md#1"], [])
     assert check(f"{good} {bad}", question, [paint, design])[1] == []
-    assert check(bad, question, [paint]) == (["bridge.md#2"], [])  # the best there is
-    assert check(bad, question, [paint, design])[1] == [("question", "bridge.md#1 speaks of more of what was asked")]
+    assert check(bad, question, [paint])[1] == [("question", "the cited result does not speak of 'chief'")]
+    near = SearchResult("The bridge", "bridge.md#3", "One chief engineer, Irma Holm, chose another colour.")
+    question = "Who was the chief engineer of the steel bridge?"
+    assert check(f"{near.content} [The bridge](bridge.md#3)", question, [near]) == (
+        ["bridge.md#3"],
+        [],
+    )  # the best there is
+    more = SearchResult("The bridge", "bridge.md#1", "The chief engineer of the steel bridge was Olaf Strand.")
+    assert check(f"{near.content} [The bridge](bridge.md#3)", question, [near, more])[1] == [
+        ("question", "bridge.md#1 speaks of more of what was asked")
+    ]
+
+
+BRIDGE = "the bridge"
+ASKED = [  # title, question, what answers it, what does not, why not
+    (BRIDGE, "When was the bridge opened to the public?", "The bridge was inaugurated for the public in May 1931.",
+     "In May 1931 the public (who had been at the opening) saw the bridge with 21 elephants.", "speak of 'opened'"),
+    (BRIDGE, "Where was the bridge designed?", "The plan of the bridge was drawn at Cape Orme by two men.",
+     "At Cape Orme, which is far away, the bridge had its grand opening.", "speak of 'designed'"),
+    (BRIDGE, "How many lamps does the bridge have?", "On dark evenings twelve lamps burn on the bridge for ships.",
+     "On dark evenings the twelve keepers of the bridge watch for ships.", "count any 'lamp'"),
+    (BRIDGE, "How long is the bridge?", "From end to end, says the keeper, the bridge is 312 metres long.",
+     "The deck of the bridge hangs 34 metres above the water of the Ash.", "holds no length"),
+    (BRIDGE, "How much does the bridge weigh?", "With all its lamps the bridge weighs as much as 900 tonnes.",
+     "The keeper of the bridge got a prize of 500 pounds for his parrot.", "speak of 'weigh'"),
+    (BRIDGE, "Who was the second keeper of the bridge?", "The second keeper of the bridge was an old sailor, Ned Parr.",
+     "The keeper of the bridge in those years was an old sailor, Ned Parr.", "speak of 'second'"),
+    (BRIDGE, "Who built engine 4090 of the bridge?", "Engine 4090 of the bridge was built by a smith, Ned Parr.",
+     "Engine 3090 of the bridge was built by the same smith, Ned Parr.", "speak of '4090'"),
+    (BRIDGE, "Which wood is the deck of the bridge made of?", "The deck of the bridge rests on beams of oak and iron.",
+     "The deck of the bridge was made by a smith from the town.", "holds no wood"),
+    (BRIDGE, "Who repaired the broken cable of the bridge?",
+     "After the storm Ned Parr mended the broken cable of the bridge.",
+     "After the storm Ned Parr walked over the bridge with his grey parrot.", "speak of 'repaired'"),
+    (BRIDGE, "How deep does the bridge sway?", "In a storm the bridge can swing to a depth of 3 metres.",
+     "In a storm the ferry takes over for the bridge, 3 metres from it.", "speak of 'sway'"),
+    (BRIDGE, "Who was Anna Berg?", "Anna Berg was a painter who lived by the bridge for years.",
+     "Anna Berg gave a speech by the bridge in the rain.", "holds no description"),
+    (BRIDGE, "How old was Anna Berg when the bridge opened?",
+     "Anna Berg was aged only 37 when the bridge opened its gates.",
+     "Anna Berg came in 1937 when the bridge opened its gates to all.", "holds no age"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("title", "question", "good", "bad", "reason"), ASKED, ids=[case[1] for case in ASKED])
+def test_what_was_asked_is_spoken_of(title, question, good, bad, reason):
+    for sentence in good, bad:
+        result = SearchResult(title, "bridge.md#1", sentence)
+        _, marked = check(f"{sentence} [The bridge](bridge.md#1)", question, [result])
+        assert [kind for kind, _ in marked] == ([] if sentence is good else ["question"])
+    assert reason in marked[0][1]
+
+
+def test_a_short_answer_leaves_it_to_its_source_to_speak_of_what_was_asked():
+    source = SearchResult("The bridge", "bridge.md#1", "It was inaugurated by Anna Berg in 1931. Ned Parr kept it.")
+    assert check("In 1931 [The bridge](bridge.md#1)", "When was the bridge opened?", [source])[1] == []
+    assert check("In 1931 [The bridge](bridge.md#1)", "When was the bridge sold?", [source])[1] != []
+    long = "Ned Parr was the man who kept it for years, from 1931 on [The bridge](bridge.md#1)"
+    assert ("question", "the cited result does not speak of 'opened'") in check(
+        long, "When was the bridge opened?", [source]
+    )[1]
+
+
+def test_the_title_says_what_a_result_is_about():
+    panda = SearchResult("The panda", "panda.md#1", "An adult eats for 14 hours a day, mostly bamboo.")
+    fish = SearchResult("The lungfish", "fish.md#1", "It spends the day in caves.")
+    bee = SearchResult("The honeybee", "bee.md#1", "In summer it eats for 14 hours a day.")
+    eat = f"{panda.content} [The panda](panda.md#1)"
+    assert check(eat, "What does a lungfish eat?", [panda, fish])[1] == [("question", "fish.md#1 is about 'lungfish'")]
+    assert check(eat, "What does a panda eat?", [panda, fish])[1] == []
+    other = SearchResult("The bee hummingbird", "bird.md#1", "It is small.")
+    assert check(f"{bee.content} [The honeybee](bee.md#1)", "What does a bee eat?", [bee, other])[1] == []
 
 
 def test_a_repeated_sentence_with_another_name():

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import bitsandbytes
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from longhand.kernels import bitsandbytes_ops, dispatch, reference
+from longhand.kernels import bitsandbytes_ops, dispatch, native_ops, reference
 from longhand.kernels.reference import TABLES
 from longhand.kernels.weights import BLOCK, FourBit, Int4, Nested
 
@@ -333,9 +334,21 @@ def test_quantized_linear_of_bitsandbytes_equals_the_reference(batch, rows, colu
     assert close(want, exact + (b.double() if bias else 0), dtype, 64 if dtype is torch.float32 else 4)
 
 
-def test_the_choice_of_implementation(monkeypatch):
+def test_the_choice_of_implementation(monkeypatch, caplog):
     cpu = torch.device("cpu")
+    if native_ops.find_library():
+        for quantized, plain in ((False, reference), (True, bitsandbytes_ops)):
+            ops = dispatch.choose_ops(cpu, quantized)
+            assert isinstance(ops, native_ops.NativeOps)
+            assert ops.plain is plain
+    assert not caplog.records
+    # Without the library, or with one for another machine, all goes the plain way, and it is said where it matters.
+    monkeypatch.setattr(native_ops, "find_library", lambda: None)
     assert dispatch.choose_ops(cpu, quantized=False) is reference
     assert dispatch.choose_ops(cpu, quantized=True) is bitsandbytes_ops
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    monkeypatch.setattr(native_ops, "find_library", lambda: Path(__file__))
+    assert dispatch.choose_ops(cpu, quantized=True) is bitsandbytes_ops
+    assert "does not load" in caplog.text
     monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: None)
     assert dispatch.choose_ops(cpu, quantized=True) is reference

@@ -7,6 +7,7 @@ import torch
 from longhand import Engine
 from longhand.engine.errors import LonghandError
 from longhand.kernels import reference
+from longhand.kernels.weights import Tiles
 from safetensors.torch import load_file, save_file
 
 SIZES = {"hidden": 64, "heads": 4, "kv_heads": 2, "intermediate": 128}
@@ -219,8 +220,11 @@ def test_int4_checkpoints_equal_their_plain_twins(make_checkpoint, method, group
     for name, weight in plain.items():
         module = engine.decoder.get_submodule(name.removesuffix(".weight"))
         assert torch.equal(reference.dequantize(module.quantized, torch.float32), weight)
-        assert module.quantized.num_bytes < 0.7 * weight.numel()  # four bits stay four bits
-    assert torch.equal(logits(engine), logits(Engine.from_pretrained(twin, device="cpu")))
+        rows = -(-weight.shape[0] // 64) * 64 if isinstance(module.quantized, Tiles) else weight.shape[0]
+        assert module.quantized.num_bytes < 0.7 * rows * weight.shape[1]  # four bits stay four bits
+    # Sums in another order than those of the unquantized twin, on a CPU with the native kernels.
+    want = logits(Engine.from_pretrained(twin, device="cpu"))
+    assert torch.allclose(logits(engine), want, rtol=1e-5, atol=1e-4)
 
 
 def test_act_order_is_refused(make_checkpoint):

@@ -72,6 +72,8 @@ class TrainingOps:
     swiglu = staticmethod(reference.swiglu)
     quantized_linear = staticmethod(reference.quantized_linear)
     quantize_nf4 = staticmethod(reference.quantize_nf4)
+    pack = staticmethod(reference.pack)
+    block = staticmethod(reference.block)
 
     @staticmethod
     def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
