@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from .events import Citation, Unsupported
 from .query import STOP_WORDS, Query
 from .search import SearchResult
-from .sentences import split_sentences
+from .sentences import MAX_PIECE, split_sentences, unanswered
 from .words import likeness, stem, words
 
 # A Markdown link in three parts, none of which can backtrack far: "[title](", a url (one level of brackets inside it is
@@ -31,9 +31,8 @@ _NOT_FOUND = re.compile(
     r"|没有找到|找不到|未找到|无法",
     re.IGNORECASE,
 )
+_WHICH = re.compile(r"\bwhich\b", re.IGNORECASE)
 _TO_THE_MODEL = re.compile(r"\b(?:you|your|yourself)\b|你|您", re.IGNORECASE)
-MAX_ASKED = 100  # names and other words of a question that are looked for; a longer one is a pasted text
-MAX_PIECE = 500  # characters of a sentence that are looked at together: telling what it holds may take their square
 REPEATED = 0.8  # share of words in the same order that makes a sentence a repetition of another
 WORDS_HELD = 0.6  # share of a sentence's content words that its sources must hold; numbers and names: all of them
 
@@ -73,8 +72,8 @@ def check_answer(
         cited = [result for url in citations for result in by_url[url]]
         if not cited and not unsupported and text and (searched or _asks_for_a_fact(question)):
             unsupported.append(Unsupported("uncited", text, None, "the answer cites no source"))
-        if searched and cited and (unasked := _unasked(question, text, cited, results)) is not None:
-            unsupported.append(Unsupported("question", text, cited[0].url, unasked))
+        if searched and cited and (gap := unanswered(question, _without_links(text, citations), cited, results)):
+            unsupported.append(Unsupported("question", text, cited[0].url, gap))
     return list(citations.values()), unsupported
 
 
@@ -187,7 +186,7 @@ class _Held:
         """Why they do not hold the sentence; None if they do."""
         if reason := self.lacks_number(sentence):
             return reason
-        for name in re.findall(r"(?<=[\w,;:)] )[^\W\d_a-z][^\W\d_]{2,}", sentence):
+        for name in re.findall(r"(?<=[\w,;:)] )[^\W\d_a-z][^\W_]{2,}", sentence):
             if name[0].isupper() and any(stem(word) not in self.stems for word in words(name)):
                 return f"the cited result does not hold the name {name}"
         content = [stem(word) for word in words(sentence) if word not in STOP_WORDS and not word.isdigit()]
@@ -213,43 +212,8 @@ class _Held:
 
 def _asks_for_a_fact(question: str) -> bool:
     """Whether a question wants a person, a date, a measure, ... and does not speak to the model about itself."""
-    return bool(Query.parse(question).wants) and not _TO_THE_MODEL.search(question)
-
-
-def _unasked(question: str, text: str, cited: Sequence[SearchResult], results: Sequence[SearchResult]) -> str | None:
-    """Why the answer and what it cites do not speak of what was asked; None if they do."""
-    asked = Query.parse(question)
-    text = _without_links(text, (result.url for result in cited))
-    said = _stems(" ".join([text, *(f"{r.title} {r.content}" for r in cited)]))
-    # Names identify the subject, so each must occur.
-    names = re.findall(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}", question)
-    for name in list(dict.fromkeys(names))[:MAX_ASKED]:
-        if all(likeness(stem(word), said) == 0 for word in words(name)):
-            return f"the cited result does not speak of {name}"
-    # What is asked about the subject may be told in other words, but not without any of them, unless the answer is
-    # a measure of the right unit: "How tall ...?" - "330 metres". A short number is part of a name: "Voyager 1".
-    named = {stem(word) for name in names for word in words(name)}
-    others = {
-        stemmed: word
-        for word, stemmed in zip(asked.terms, asked.stems, strict=True)
-        if stemmed not in asked.asking and stemmed not in named and not (word.isdigit() and len(word) < 3)
-    }
-    known = _stems(question)
-    pieces = [s[i : i + MAX_PIECE] for s in split_sentences(text) for i in range(0, len(s), MAX_PIECE)]
-    fit = max((asked.fit(piece, known) for piece in pieces), default=0.0) if asked.wants else None
-    measured = fit == 1 and named and asked.measured
-    if others and not measured and not any(likeness(word, said) > 0 for word in list(others)[:MAX_ASKED]):
-        return f"the cited result does not speak of {next(iter(others.values()))!r}"
-    if fit == 0:
-        return f"the answer holds no {asked.wants[0]}, which was asked for"
-    # Where another result speaks of more of it, the wrong one was picked.
-    terms = [stemmed for stemmed in asked.stems if stemmed not in asked.asking][:MAX_ASKED]
-    spoken = sum(likeness(term, said) > 0 for term in terms)
-    for result in results:
-        stems = _stems(f"{result.title} {result.content}")
-        if result not in cited and sum(likeness(term, stems) > 0 for term in terms) > spoken:
-            return f"{result.url} speaks of more of what was asked"
-    return None
+    wants = set(Query.parse(question).wants) - {"description"}
+    return bool(wants or _WHICH.search(question)) and not _TO_THE_MODEL.search(question)
 
 
 def _stems(text: str) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .words import likeness, stem, words
 
@@ -28,9 +29,9 @@ _AFTER_HOW = {
 _ANYWHERE = {
     "date": "when year date month day century",
     "person": "who whom whose",
-    "place": "where location",
+    "place": "where location birthplace",
     "reason": "why",
-    "name": "name named called nickname nicknamed known titled",
+    "name": "name named call called nickname nicknamed known titled",
     "length": "height depth width distance elevation altitude diameter",
     "length or time": "length duration",
     "age": "age",
@@ -38,7 +39,7 @@ _ANYWHERE = {
     "speed": "speed",
     "heat": "temperature",
     "size": "size area",
-    "money": "cost price fee",
+    "money": "cost price fee money",
     "number": "population percentage percent number",
     "colour": "colour color",
     "food": "eat eats diet feed",
@@ -48,10 +49,23 @@ _IF_NOTHING_ELSE = {  # nouns that often follow "which", but that many other que
         queen emperor president minister captain explorer artist sculptor director writer chemist doctor astronomer
         mathematician philosopher general admiral pope saint actor singer pianist father mother brother sister wife
         husband son daughter creator leader owner""",
-    "place": """country city town village island river lake sea ocean mountain continent region state province county
-        street square port harbour border museum university school""",
+    "named place": """country city town village island river lake sea ocean mountain continent region state province
+        county street square port harbour border museum university school""",
     "name": "company firm team organisation organization group newspaper magazine publisher",
 }
+_ONE_OF = {  # kinds that are told by naming one of them: an answer to "what wood" need not say "wood"
+    "wood": "oak pine poplar spruce cedar teak walnut mahogany ebony beech birch ash elm maple lime bamboo fir cypress",
+    "metal": "iron steel copper bronze brass tin lead zinc silver gold platinum aluminium titanium nickel beryllium",
+    "stone": "marble granite limestone sandstone slate basalt jade flint chalk alabaster travertine porphyry",
+    "cloth": "cotton wool silk linen muslin velvet canvas satin felt lace leather",
+}
+_ONE_OF["material"] = " ".join([*_ONE_OF.values(), "stone brick concrete clay glass ivory bone plaster paper rubber"])
+_WHICH_OF = re.compile(rf"\b(?:what|which|kind|type|sort)(?: of)? ({'|'.join(_ONE_OF)})s?\b")
+_DESCRIBE = re.compile(
+    r"^\W*(?:(?i:tell \w+ about|explain|describe)\b|(?i:who)(?: is| was)? [A-Z][^\s,?!]*(?: [A-Z][^\s,?!]*)*[\s?!]*$)"
+)
+_QUESTION_WORDS = ("what", "which", "who", "whom", "whose", "when", "where", "why", "how")
+_JOINING = ("who", "whom", "whose", "when", "where", "why")  # behind another one: "how old was she when she died"
 _ASKING_ONLY = ("date", "person", "place", "name")  # an answer shows these without saying "year" or "name"
 
 
@@ -87,6 +101,22 @@ _UNITS = {
     rf"|people|inhabitants|members|{_LENGTH}",
     "money": r"euros?|dollars?|pounds?|pence|cents?|francs?|crowns?|yen|yuan|rupees?|marks?|guilders?|shillings?",
 }
+_MEASURED = "|".join([_LENGTH, _TIME, *(_UNITS[want] for want in ("weight", "speed", "money")), "degrees?"])
+_MEASURE = re.compile(rf"[\s-]*({_MEASURED})(?!\w)")
+_AGED = (
+    rf"\baged? (?:of |only )?{_NUMBER}|\bat (?:only )?\d\d\b"
+    rf"|\b(?:was|were|is|turned) (?:only |just |barely )?{_NUMBER}(?=[,.;]| when\b| at the\b)"
+)
+# Words that say which measure a number is. The first five lines are lengths in different directions.
+_MEASURES = """
+tall high elevation altitude above rise stand
+deep down below
+wide broad across wingspan diameter
+long stretch
+thick thickness
+long last take during duration
+old age; heavy weigh mass; fast speed; large size area cover; hot cold temperature
+"""
 _CAPITAL = (
     rf"(?!(?:{_MONTH}|The|It|He|She|They|In|On|At|Its|His|Her|This|That|A|An|And|But|For|By|To|Of|From|After|When|As"
     r"|With|There|Their|These|One|Two|I)\b)[A-Z][^\W\d_]*(?:['\u2019.-][^\W\d_]+)*"
@@ -113,6 +143,7 @@ _LOOKS: dict[str, list[tuple[float, str]]] = {
     "place": [
         (1.0, rf"\b{_PLACED} (?:the )?(?:[\w-]+ (?:of )?(?:the )?)?(?P<new>{_CAPITAL})"),
         (0.6, rf"\b{_PLACED} (?:the|an?|its) "),
+        (0.3, rf"(?<=[a-z,] )(?P<new>{_CAPITAL})"),
     ],
     "name": [
         (1.0, r"\b(?:called|named|nicknamed|known (?:\w+ )?as|titled|entitled|baptised|christened|dubbed|names?)\b"),
@@ -124,6 +155,7 @@ _LOOKS: dict[str, list[tuple[float, str]]] = {
         (1.0, r"\b(?:because|since|so that|so as|due to|in order|owing to|thanks to|reasons?|on account)\b"),
         (0.6, r"\b(?:to (?!the|a|an|its|his|her)[a-z]{3,}|for (?:its|their|the)|as|after)\b"),
     ],
+    "description": [(1.0, r"\b(?:is|was|are|were) (?:an?|the|one|among)\b"), (0.6, r", (?:an?|the) \w+")],
     "frequency": [(1.0, r"\b(?:every|once|twice|times|daily|weekly|monthly|yearly|annual(?:ly)?|each|per|hourly)\b")],
     "colour": [
         (
@@ -136,19 +168,33 @@ _LOOKS: dict[str, list[tuple[float, str]]] = {
         (0.7, r"\b(?:ate|eating|eaten|diet|prey|hunts?|catch(?:es)?|fed|food)\b"),
     ],
 }
+_LOOKS["named place"] = sorted(_LOOKS["place"] + _LOOKS["name"], reverse=True)  # the island is called Olkhon
+_LOOKS |= {kind: [(1.0, rf"\b(?:{'|'.join(names.split())})\b")] for kind, names in _ONE_OF.items()}
+_SPEAKING = (*_ONE_OF, "colour", "food", "frequency")  # what is found of these is hardly ever meant otherwise
+
+
+@lru_cache(maxsize=1)
+def _measures() -> list[frozenset[str]]:
+    return [frozenset(map(stem, line.split())) for line in re.split(r"[;\n]", _MEASURES.strip())]
 
 
 @dataclass(frozen=True)
 class Query:
-    """A parsed query. `terms`: its distinct folded content words, at least one where the text holds any word; `stems`:
-    the same, stemmed; `wants`: the kinds of answer that its question words name; `counted`: the stem behind "how many"
-    or "how much"; `asking`: the stems that only name a kind ("year", "name") and so need not occur in an answer."""
+    """A parsed query.
+
+    `terms`: its distinct folded content words, at least one where the text holds any word; `stems`: the same, stemmed;
+    `wants`: the kinds of answer that its question words name; `counted`: the stem behind "how many" or "how much";
+    `many`: it was "many"; `asking`: the stems that only name a kind ("year", "name") and so need not occur in an
+    answer; `kinds`: these and the other stems that say no more than the kind ("tall" behind "how", "which island").
+    """
 
     terms: tuple[str, ...]
     stems: tuple[str, ...]
     wants: tuple[str, ...]
     counted: str
+    many: bool
     asking: frozenset[str]
+    kinds: frozenset[str]
 
     @classmethod
     def parse(cls, text: str) -> Query:
@@ -157,23 +203,44 @@ class Query:
         terms = tuple(dict.fromkeys([word for word in every if word not in STOP_WORDS] or every))
         wants: list[str] = []
         asking: set[str] = set()
-        counted = ""
-        for word, following in zip(every, [*every[1:], ""], strict=False):
+        kinds: set[str] = set()
+        counted, many = "", False
+        asked = False  # a question word has been met
+        for before, word, following in zip(["", *every], every, [*every[1:], ""], strict=False):
+            joins = asked and word in _JOINING and before not in ("and", "or")
+            asked = asked or word in _QUESTION_WORDS
+            if before in ("which", "what") and word not in STOP_WORDS:
+                kinds.add(stem(word))
+            if joins:
+                continue
             if word == "how" and (want := _want(_AFTER_HOW, following)):
                 wants.append(want)
+                kinds.add(stem(following))
             elif word in ("many", "much"):
                 wants.append("number")
-                counted = stem(following)
+                counted, many = stem(following), word == "many"
             elif want := _want(_ANYWHERE, word):
                 wants.append(want)
                 if want in _ASKING_ONLY:
                     asking.add(stem(word))
+                elif want in _UNITS and word not in ("weigh", "cost"):
+                    kinds.add(stem(word))
         for vague in ("name", "number"):  # "when was it named", "how much does it weigh": the other one says more
             if len(set(wants)) > 1:
                 wants = [want for want in wants if want != vague]
-        if not wants:
-            wants = [want for word in every if (want := _want(_IF_NOTHING_ELSE, word))][:1]
-        return cls(terms, tuple(map(stem, terms)), tuple(dict.fromkeys(wants)), counted, frozenset(asking))
+        if which := _WHICH_OF.search(" ".join(every)):
+            wants = [which[1]]
+            kinds.add(stem(which[1]))
+        elif _DESCRIBE.search(text):
+            wants = ["description"]
+        elif not wants:
+            nouns = [(want, word) for word in every if (want := _want(_IF_NOTHING_ELSE, word))][:1]
+            wants = [want for want, _ in nouns]
+            kinds.update(stem(word) for _, word in nouns)
+        stems = tuple(map(stem, terms))
+        return cls(
+            terms, stems, tuple(dict.fromkeys(wants)), counted, many, frozenset(asking), frozenset(asking | kinds)
+        )
 
     @property
     def measured(self) -> bool:
@@ -189,15 +256,25 @@ class Query:
             return 0.0
         return sum(self._fit_one(want, sentence, known) for want in self.wants) / len(self.wants)
 
+    def speaks(self, sentence: str) -> bool:
+        """Whether what `sentence` holds of the wanted kind says itself that it was meant: a wood for "what wood", and,
+        for "how deep", a number behind which depth is spoken of. To be asked where `fit` is 1."""
+        said = set(map(stem, words(sentence)))
+        if self.measured:
+            return any(said & measure for measure in _measures() if measure.intersection(self.stems))
+        return any(want in _SPEAKING for want in self.wants)
+
     def _fit_one(self, want: str, sentence: str, known: Collection[str]) -> float:
         if want == "number":
             return self._fit_number(sentence)
         if want in _UNITS:
-            if re.search(rf"{_NUMBER}[\s-]*(?:\w+ and a half )?(?:{_UNITS[want]})(?!\w)", sentence):
+            if match := re.search(rf"{_NUMBER}[\s-]*(?:\w+ and a half )?({_UNITS[want]})(?!\w)", sentence):
+                return 0.5 if self._measures_another(want, match[1], sentence) else 1.0
+            if want == "heat" and re.search(rf"\btemperatures? (?:\w+ ){{0,2}}{_NUMBER}", sentence):
                 return 1.0
             if want == "money" and re.search(r"[$€£¥]\s?\d", sentence):
                 return 1.0
-            if want == "age" and re.search(rf"\baged? (?:of )?{_NUMBER}|\bat (?:only )?\d\d\b", sentence):
+            if want == "age" and re.search(_AGED, sentence):
                 return 1.0
             return 0.3 if want != "money" and _COUNT.search(sentence) else 0.0
         for worth, pattern in _LOOKS[want]:
@@ -207,10 +284,25 @@ class Query:
                     return worth
         return 0.0
 
+    def _measures_another(self, want: str, unit: str, sentence: str) -> bool:
+        """Whether the right unit measures another thing: a depth for "how tall", a prize of 500 pounds for a weight."""
+        said = set(map(stem, words(sentence)))
+        if unit in ("pound", "pounds"):
+            return want == ("money" if said & {stem("weigh"), stem("heavy"), stem("mass")} else "weight")
+        if not re.fullmatch(_LENGTH, unit):
+            return False
+        told = [bool(said & measure) for measure in _measures()[:5]]
+        asked = [not measure.isdisjoint(self.stems) for measure in _measures()[:5]]
+        return any(told) and any(asked) and not any(map(min, told, asked))
+
     def _fit_number(self, sentence: str) -> float:
-        """1: the counted thing follows a number within three words; 0.8: both occur; 0.5: a number."""
+        """1: the counted thing follows a number within three words; 0.8: both occur; 0.5: a number. For "how
+        many", a number with the unit of a measure counts nothing else."""
         best = 0.0
         for match in _COUNT.finditer(sentence):
+            measure = _MEASURE.match(sentence, match.end())
+            if self.many and measure and stem(words(measure[1])[0]) != self.counted:
+                continue
             best = max(best, 0.5)
             near = [stem(word) for word in words(sentence[match.end() : match.end() + 60])[:4]]
             if self.counted and likeness(self.counted, near) > 0:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-_CJK_RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")  # kana, Han, Hangul
+CJK_RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")  # kana, Han, Hangul
 _MARKS = re.compile("[\u0300-\u036f]")
 _WORD = re.compile(r"[^\W_]+")
 _POSSESSIVE = re.compile(r"['\u2019]s\b")
@@ -26,7 +26,7 @@ def search_text(text: str) -> str:
         run = match.group()
         return " " + " ".join([*run, *(run[i : i + 2] for i in range(len(run) - 1))]) + " "
 
-    return _CJK_RUN.sub(spell, _THOUSANDS.sub("", _POSSESSIVE.sub("", fold(text))))
+    return CJK_RUN.sub(spell, _THOUSANDS.sub("", _POSSESSIVE.sub("", fold(text))))
 
 
 def words(text: str) -> list[str]:
@@ -41,29 +41,43 @@ grow grew grown growth; run ran; draw drew drawn; stand stood; keep kept; leave 
 become became; fall fell fallen; break broke broken; speak spoke spoken; sing sang sung song; pay paid; spend spent
 see saw seen; go went gone; sink sank sunk; know knew known; think thought; live lives life; person people; foot feet
 child children; man men; woman women; choose chose; bring brought; catch caught; wear wore worn; eat ate eaten
-die died dies dying dead death; lie lay lain lying lies; use used uses using; age aged ages; tie tied ties
-lay laid; sleep slept; feel felt; meet met; shoot shot; fight fought; hear heard; send sent; swim swam swum
+die died dies dying dead death; lie lay lain laid lying lies lays laying; use used uses using; age aged ages; tie tied
+sleep slept; feel felt; meet met; shoot shot; fight fought; hear heard; send sent; swim swam swum
 throw threw thrown; steal stole stolen; wake woke; weave wove woven; shrink shrank; tooth teeth; mouse mice
 bear born birth; own owns owned owning owner owners; high height; long length; deep depth; wide width; weigh weight
 hot heat; strong strength; far further; fast faster; tall taller tallest; old older oldest; big bigger biggest
+drive drove driven; ride rode ridden; dig dug; leap leapt; strike struck; seek sought; hang hung; hide hid hidden
+blow blew blown; bite bit bitten; tear tore torn; swear swore sworn; freeze froze frozen; spin spun; shine shone
+lend lent; feed fed; flee fled; breed bred; bind bound; wing wings; say said; tell told; cling clung
 """
-_SUFFIXES = ("ments", "ions", "ment", "ings", "ing", "ion", "ors", "ers", "est", "ed", "or", "er", "ly")
+_INFLECTIONS = ("ings", "ing", "ed")
+_DERIVATIONS = ("ments", "ions", "ment", "ion", "ors", "ers", "est", "or", "er", "ly")
 
-# Words that ask for a thing and words that tell it. Light on purpose: a wrong one costs more than a missing one.
+# Words that tell what other words ask for. Light on purpose: a wrong one costs more than a missing one.
 _SYNONYMS = """
-tall high stand rise tower; long stretch span; wide broad across; old date; heavy weigh mass; fast speed; far distance
-hot temperature warm degree; large big size area cover extent; write author pen; compose write
-found establish create open set start begin launch inaugurate; build construct complete erect raise
-design architect plan engineer; release publish launch issue appear; invent develop devise; make produce manufacture
-live inhabitant population resident people home; name call know nickname title; lead head direct chair captain
-locate situate lie stand; hold contain house store; seat capacity; cost price pay spend expensive worth; prize award win
-receive win; teach professor lecture; marry wife husband; destroy burn fire demolish collapse; end finish close stop
-own belong possess buy; employ worker staff; visit visitor tourist; work job profession occupation; first earliest
-feed eat food diet prey; colour color shade; colour color paint; find discover
-move relocate transfer; journey trip travel voyage
-repair restore renovate rebuild; ship boat vessel; car vehicle; steal thief rob; kill murder assassinate
-reach arrive; climb ascent summit; sink wreck; baptise christen; king queen reign rule; crown coronation
-begin start; use serve; picture paint canvas portrait; propose suggest; train teach; weigh kilogram tonne
+open inaugurate; begin start commence; start launch; founded establish create; build construct erect raise
+finish complete end; end close stop; write author pen compose; design architect plan
+release publish issue appear print; invent develop devise; find discover; discover describe; make produce manufacture
+use serve; bring carry; live inhabit dwell stay nest; inhabitant population resident people person; birthplace born
+only single sole; first earliest; now today current; large big; captain skipper commander command
+lead head direct chair; reign rule; crown coronation; locate situate lie stand; bury tomb grave
+hold contain house store keep; cost price pay spend expensive worth; win receive award; award prize
+teach professor lecture; train teach; marry wife husband; destroy demolish; own belong possess; buy purchase
+employ worker staff workman; visit visitor tourist; work job profession occupation; feed eat food diet prey
+colour color shade; weigh heavy mass kilogram tonne; hurt injure wound; doctor physician; steal thief rob
+kill murder assassinate; repair restore renovate rebuild; move relocate transfer; gather collect; reach arrive
+depart leave; climb ascent; journey trip travel voyage; ship boat vessel steamer; car vehicle; propose suggest
+baptise christen; photograph photo picture; paint picture
+"""
+# And words that often stand near: good enough to find a sentence, not to say that it speaks of what was asked.
+_RELATED = """
+tall high stand rise tower; long stretch span; wide broad across; old date; fast speed; far distance; sink wreck
+founded establish create open set start begin launch inaugurate; hot temperature warm degree
+large big size area cover extent; build construct complete erect raise; design architect plan engineer
+release publish launch issue appear; live inhabitant population resident people home; king queen reign rule
+name call know nickname title; lead head direct chair captain; seat capacity; prize award win receive
+destroy burn fire demolish collapse; end finish close stop; own belong possess buy; colour color paint
+climb ascent summit; picture paint canvas portrait
 """
 
 
@@ -88,36 +102,44 @@ def stem(word: str) -> str:
         word = word[:-2]
     elif word.endswith("s") and not re.search(r"(ss|us|is)$", word):
         word = word[:-1]
-    for suffix in _SUFFIXES:
-        base = word.removesuffix(suffix)
-        fits = len(base) >= 3 and re.search("[aeiouy]", base) and (not suffix.startswith("ion") or base[-1] in "st")
-        if base != word and fits:
-            word = base[:-1] if re.search(r"([bdgmnprt])\1$", base) else base
-            break
+    for suffixes in (_INFLECTIONS, _DERIVATIONS):
+        for suffix in suffixes:
+            base = word.removesuffix(suffix)
+            fits = len(base) >= 3 and re.search("[aeiouy]", base) and (not suffix.startswith("ion") or base[-1] in "st")
+            if base != word and fits:
+                word = base[:-1] if re.search(r"([bdgmnprt])\1$", base) else base
+                break
     word = re.sub(r"(?<=[^aeiou])y$", "i", word)
-    return word.removesuffix("e") if len(word) > 3 else word
+    return re.sub("(?<!e)e$", "", word) if len(word) > 3 else word
 
 
-@lru_cache(maxsize=1)
-def _synonyms() -> dict[str, frozenset[int]]:
+@lru_cache(maxsize=2)
+def _groups(related: bool) -> dict[str, frozenset[int]]:
     groups: dict[str, set[int]] = {}
-    for number, group in enumerate(re.split(r"[;\n]", _SYNONYMS)):
+    for number, group in enumerate(re.split(r"[;\n]", _SYNONYMS + (_RELATED if related else ""))):
         for word in group.split():
             groups.setdefault(stem(word), set()).add(number)
     return {word: frozenset(numbers) for word, numbers in groups.items()}
 
 
-def likeness(asked: str, said: Iterable[str]) -> float:
-    """How well the stem `asked` is met by the stems `said`: 1 itself, 0.7 a synonym, 0.6 a shared beginning, else 0."""
+def likeness(asked: str, said: Iterable[str], related: bool = True) -> float:
+    """How well the stem `asked` is met by the stems `said`: 1 itself, 0.7 a synonym, 0.6 a shared beginning, else 0.
+
+    `related`: words that often stand near count as synonyms. Without, the last part of a compound counts 0.6.
+    """
     best = 0.0
-    groups = _synonyms().get(asked, frozenset())
+    table = _groups(related)
+    groups = table.get(asked, frozenset())
     for word in said:
         if word == asked:
             return 1.0
-        if groups and not groups.isdisjoint(_synonyms().get(word, frozenset())):
+        if groups and not groups.isdisjoint(table.get(word, frozenset())):
             best = max(best, 0.7)
+        elif not related and len(asked) > 2 and len(word) - len(asked) > 2 and word.endswith(asked):
+            best = max(best, 0.6)  # "bee", "honeybee"
         elif len(asked) >= 5 and asked[:5] == word[:5]:
             shorter = min(len(asked), len(word))
-            if asked[:shorter] == word[:shorter] or asked[: max(6, shorter - 2)] == word[: max(6, shorter - 2)]:
+            whole = asked[:shorter] == word[:shorter] and (shorter > 5 or len(asked) + len(word) < 12)
+            if whole or asked[: max(6, shorter - 2)] == word[: max(6, shorter - 2)]:
                 best = max(best, 0.6)
     return best

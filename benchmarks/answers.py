@@ -1,7 +1,8 @@
-"""How often the agent answers right: `python benchmarks/answers.py [--set heldout|builtin|synthetic|calls]`.
+"""How often the agent answers right: `python benchmarks/answers.py [--set heldout|heldout2|builtin|synthetic|calls]`.
 
 heldout    120 + 20 questions on real subjects over benchmarks/heldout/, prose that training never saw; for the last 20
            the folder holds no answer
+heldout2   162 + 31 more of both kinds, over benchmarks/heldout2/; `--folders inventions,nature` asks about these alone
 builtin    60 questions over the built-in documents
 synthetic  200 questions about made-up things, over folders written from a seed that training does not use
 calls      100 runs: how many emit only well-formed tool calls and end by themselves
@@ -43,10 +44,10 @@ class Case:
     file: str | None
 
 
-def heldout() -> Iterator[Case]:
-    for line in (HERE / "heldout" / "questions.jsonl").read_text("utf-8").splitlines():
+def heldout(name: str = "heldout") -> Iterator[Case]:
+    for line in (HERE / name / "questions.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
-        yield Case(HERE / "heldout" / row["folder"], row["question"], tuple(row["values"]), row["file"])
+        yield Case(HERE / name / row["folder"], row["question"], tuple(row["values"]), row["file"])
 
 
 def builtin() -> Iterator[Case]:
@@ -89,7 +90,8 @@ def judge(case: Case, answer: Answer) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--set", default="heldout", choices=("heldout", "builtin", "synthetic", "calls"))
+    parser.add_argument("--set", default="heldout", choices=("heldout", "heldout2", "builtin", "synthetic", "calls"))
+    parser.add_argument("--folders", default=None, help="only questions about these folders, by name, with commas")
     parser.add_argument("--model", default=str(DEMO))
     parser.add_argument("--temperature", type=float, default=0.6)
     parser.add_argument("--quantization", default="auto")
@@ -104,8 +106,10 @@ def main() -> None:
         if arguments.set == "calls":
             cases = [case for case in heldout() if case.file][:100]
         else:
-            make = {"heldout": heldout, "builtin": builtin, "synthetic": lambda: synthetic(Path(folder))}
-            cases = list(make[arguments.set]())
+            make = {"builtin": builtin, "synthetic": lambda: synthetic(Path(folder))}
+            cases = list(make[arguments.set]() if arguments.set in make else heldout(arguments.set))
+        if arguments.folders is not None:
+            cases = [case for case in cases if case.folder.name in arguments.folders.split(",")]
         run(engine, sampling, cases[: arguments.limit], arguments)
 
 
