@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,3 +57,14 @@ def _message(what: str, wanted: int, device: torch.device, free: int | None, byt
     if bytes_per_token:
         text += f"; about {free // bytes_per_token} ids of context would fit (set max_context)"
     return text
+
+
+def read_bandwidth(device: torch.device, size: int = 2**28) -> float:
+    """Bytes a second that a plain sum over `size` bytes reads, the best of a few."""
+    values = torch.ones(size // 4, device=device)
+    best = 0.0
+    for _ in range(4):
+        started = time.perf_counter()
+        float(values.sum())
+        best = max(best, size / (time.perf_counter() - started))
+    return best
