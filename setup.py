@@ -43,7 +43,7 @@ setup(
         "typer",
     ],
     extras_require={
-        "dev": ["pytest", "hypothesis", "transformers", "accelerate", "ruff", "mypy"],
+        "dev": ["pytest", "hypothesis", "transformers", "accelerate", "ruff", "mypy", "matplotlib"],
     },
     entry_points={"console_scripts": ["longhand=longhand.agent.cli:main"]},
 )

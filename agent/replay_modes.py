@@ -18,15 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..engine.compare import divergence
 from ..engine.engine import Engine
 from ..engine.errors import LonghandError
 from ..engine.session import Session
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 REPEATS = 3  # of an append, of which the fastest counts
 MODES = ("append", "re-encode", "re-tokenize", "re-template")
@@ -65,7 +62,7 @@ class Replay:
     def __post_init__(self) -> None:
         self.session = self.engine.session()
 
-    def start(self, ids: Sequence[int], fresh: bool = False) -> tuple[Tensor, int, int, float]:
+    def start(self, ids: Sequence[int], fresh: bool = False) -> tuple[Any, int, int, float]:
         """Make the session hold `ids`, keeping what its cache has of them; with `fresh`, nothing. Returns the logits
         behind them, ids computed and reused, and seconds."""
         started = time.perf_counter()
@@ -108,7 +105,7 @@ def replay(
     history: list[int] = []
     for number, turn in enumerate(plan):
         history += turn.fed
-        first: Tensor | None = None
+        first: Any = None
         for mode, run in replays.items():
             started = time.perf_counter()
             ids = _ids_of(mode, engine, plan[: number + 1], history, run.session)

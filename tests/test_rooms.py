@@ -98,6 +98,7 @@ def test_oracles_and_optional_libraries_stay_where_they_belong():
         "transformers": set(), "accelerate": set(), "pytest": set(), "hypothesis": set(),
         "bitsandbytes": {"kernels/bitsandbytes_ops.py"},
         "huggingface_hub": {"engine/hub.py"},
+        "matplotlib": {"agent/bench_plot.py"},
         "safetensors": {"engine/checkpoint.py", "engine/store.py", "agent/demo/train.py"},
     }  # fmt: skip
     for path in FILES:
