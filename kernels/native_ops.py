@@ -26,6 +26,7 @@ CODES, INT4 = 2, 3
 FEW = 16  # rows up to which dense weights are multiplied here; above, torch's matrix product is faster
 LEVELS = ("portable", "AVX2", "AVX-512", "AVX-512 BF16")
 LANES = 16
+VERSION = 1  # of the interface in longhand.h
 QUAD = 64  # rows of a weight that lie side by side
 
 
@@ -55,8 +56,10 @@ def find_library() -> Path | None:
 
 
 def load_library(path: Path) -> ctypes.CDLL:
-    """The library with the types of its functions; OSError if it is not for this machine."""
+    """The library with the types of its functions; OSError if it is not for this machine or these sources."""
     library = ctypes.CDLL(str(path))
+    if not hasattr(library, "lh_version") or library.lh_version() != VERSION:
+        raise OSError("it was built from other sources")
     linear, block, work = POINTER(_Linear), POINTER(_Block), (c_void_p, c_int64)
     signatures = {
         "lh_level": ([], c_int),

@@ -60,6 +60,8 @@ void pack_by(void *argument, Member &member) {
 
 extern "C" {
 
+int lh_version() { return 1; }
+
 int lh_level() {
     static const int found = best();
     return found < forced ? found : forced;
