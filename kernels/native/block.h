@@ -33,8 +33,13 @@ template <class X, class A> static void gated(const X *gate, const X *up, int64_
 
 // RoPE (arXiv 2104.09864): dimension i turns with i + d/2. to may be from.
 template <class X, class A> static void rotate(const X *from, const float *cos, const float *sin, int64_t d, A *to) {
-    int64_t half = d / 2;
-    for (int64_t i = 0; i < half; i++) {
+    int64_t half = d / 2, i = 0;
+    for (; i + 16 <= half; i += 16) {
+        V a = load(from + i), b = load(from + i + half), c = load(cos + i), s = load(sin + i);
+        store(to + i, sub(mul(a, c), mul(b, s)));
+        store(to + i + half, add(mul(b, c), mul(a, s)));
+    }
+    for (; i < half; i++) {
         float a = widen(from[i]), b = widen(from[i + half]);
         put(to + i, a * cos[i] - b * sin[i]);
         put(to + i + half, b * cos[i] + a * sin[i]);
@@ -116,11 +121,13 @@ template <class Way, class A, class X, class C> static void block_by(void *argum
             memcpy(projected + (part.row + r) * all_size + column + part.n, own + r * WIDTH, part.count * 4);
     });
 
-    member.each(m, [&](int64_t r) {
-        const float *from = projected + r * all_size, *cos = call.cos + r * d / 2, *sin = call.sin + r * d / 2;
-        for (int64_t h = 0; h < b.heads; h++) rotate(from + h * d, cos, sin, d, queries + r * q_size + h * d);
-        for (int64_t h = 0; h < b.kv_heads; h++) rotate(from + q_size + h * d, cos, sin, d, keys + r * kv_size + h * d);
-        for (int64_t i = 0; i < kv_size; i++) put(values + r * kv_size + i, from[q_size + kv_size + i]);
+    const int64_t rows_heads = b.heads + 2 * b.kv_heads;
+    member.each(m * rows_heads, [&](int64_t task) {
+        const int64_t r = task / rows_heads, h = task % rows_heads, kv = h - b.heads, v = kv - b.kv_heads;
+        const float *from = projected + r * all_size + h * d, *cos = call.cos + r * d / 2, *sin = call.sin + r * d / 2;
+        if (kv < 0) rotate(from, cos, sin, d, queries + r * q_size + h * d);
+        else if (v < 0) rotate(from, cos, sin, d, keys + r * kv_size + kv * d);
+        else for (int64_t i = 0; i < d; i += 16) store(values + r * kv_size + v * d + i, load(from + i));
     });
 
     attention_by<Way, A, C>(member, space.shape, queries, (const C *)call.keys, (const C *)call.values, inputs, own, shared + space.hidden);
