@@ -43,6 +43,7 @@ setup(
         "typer",
     ],
     extras_require={
+        "bench": ["llama-cpp-python", "gguf", "transformers", "accelerate", "matplotlib"],
         "dev": ["pytest", "hypothesis", "transformers", "accelerate", "ruff", "mypy", "matplotlib"],
     },
     entry_points={"console_scripts": ["longhand=longhand.agent.cli:main"]},

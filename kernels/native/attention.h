@@ -181,7 +181,9 @@ template <class Way, class A, int R> static void all_scores(const A *const q[], 
 
 template <class Way, int R> static void all_mixed(const float *weights, const float *values, int64_t count, int64_t d, const float *fade, float *sums) {
     int64_t from = 0;
-    for (; d - from >= 64; from += 64) Way::template mix<R, 4>(weights, values, count, d, from, fade, sums);
+    if constexpr (R <= 6)
+        for (; d - from >= 64; from += 64) Way::template mix<R, 4>(weights, values, count, d, from, fade, sums);
+    for (; d - from >= 32; from += 32) Way::template mix<R, 2>(weights, values, count, d, from, fade, sums);
     for (; d - from >= 16; from += 16) Way::template mix<R, 1>(weights, values, count, d, from, fade, sums);
 }
 
@@ -245,7 +247,9 @@ static void attend(const Shape &s, const A *q, const C *keys, const C *values, i
             const float *mixing = scores + r * CHUNK;
             float *sums = out.sums + r * d;
 #define MIX(R) all_mixed<Way, R>(mixing, value_space, count, d, fade + r, sums); r += R
-            if (rows - r >= 6) { MIX(6); }
+            if (rows - r == 7) { MIX(7); }
+            else if (rows - r >= 6) { MIX(6); }
+            else if (rows - r == 5) { MIX(5); }
             else if (rows - r >= 4) { MIX(4); }
             else if (rows - r >= 2) { MIX(2); }
             else { MIX(1); }
