@@ -62,7 +62,7 @@ def our_decoder(config: ModelConfig) -> Decoder:
 
 
 def transformers_model(config: ModelConfig, nf4: bool, head: bool = True) -> Any:
-    """transformers' Qwen2 in bfloat16; with `nf4` its linears, with `head` the head too, are bitsandbytes' Linear4bit."""
+    """A Qwen2 of transformers, in bfloat16; with `nf4` its linears, with `head` the head too, are Linear4bit."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     with torch.device("meta"):
