@@ -130,11 +130,14 @@ def measure(
     from ..engine.memory import read_bandwidth
     from . import replay_modes
 
+    from .. import DEMO
+
     rows = replay_modes.replay(engine, plan, modes)
+    name = "the built-in model" if engine.name == str(DEMO) else engine.name
     room = engine.new_cache().max_context - 64
     lengths = [length for length in prefixes if length <= room]
     return {
-        "model": engine.name, "device": str(engine.device), "quantization": engine.quantization,
+        "model": name, "device": str(engine.device), "quantization": engine.quantization,
         "dtype": str(engine.dtype).removeprefix("torch."),
         "kv_bytes_per_id": engine.new_cache().bytes_per_token, "bandwidth": read_bandwidth(engine.device),
         "plan": [{"fed": len(turn.fed), "sampled": len(turn.sampled)} for turn in plan],
