@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from copy import copy
 from datetime import date
 
 from ..engine.engine import Engine
@@ -50,7 +51,8 @@ class Agent:
         raise AssertionError("a run ends with Finished")
 
     def run(self, question: str, session: Session | None = None) -> Iterator[Event]:
-        """Events of one question; the last is `Finished`. With a session: a follow-up in it.
+        """Events of one question; the last is `Finished`. With a session: a follow-up in it. The question is fed when
+        this returns; what it yields then may be watched by a `Recorder` (trace.py).
 
         Raises LonghandError for a question that is empty, too long or does not fit the context, and SearchError when
         no search can succeed (a refused key).
@@ -79,6 +81,20 @@ class Agent:
         run = self._run = Run(self, session, question)
         return run.events()
 
+    def resume(self, run: Run, session: Session) -> Run:
+        """Another agent's run, or this one's, gone on with over a fork of its session: what it has found and spent so
+        far counts here too."""
+        twin = copy(run)
+        self.session, self._known, self._run = session, dict(run.agent._known), twin
+        twin.agent, twin.session, twin.searches = self, session, list(run.searches)
+        twin.first_turn = len(session.turns)
+        return twin
+
+    @property
+    def current(self) -> Run | None:
+        """The run that `run` began last."""
+        return self._run
+
     def interrupted(self) -> Answer | None:
         """The answer with what there is, after a run was abandoned (Ctrl-C); None if no question was begun."""
         return None if self._run is None else self._run.answer("interrupted")
@@ -92,6 +108,11 @@ def check_question(question: str) -> str:
     if len(question) > MAX_QUESTION:
         raise LonghandError(f"the question has {len(question):,} characters; at most {MAX_QUESTION:,} are accepted")
     return question
+
+
+def query_key(query: str) -> str:
+    """What makes two queries the same."""
+    return " ".join(query.casefold().split())
 
 
 class Run:
@@ -215,7 +236,7 @@ class Run:
     def search(self, call: Call) -> ToolResponse:
         """Answer one call: from this run's results, by a search, or with a notice."""
         agent, known = self.agent, self.agent._known
-        key = " ".join(call.query.casefold().split())
+        key = query_key(call.query)
         self.rounds += 1
         tired = self.rounds > agent.budget.searches + EXTRA_ROUNDS
         if key in known and not tired:
@@ -230,14 +251,19 @@ class Run:
             self.searches.append((call.query, []))
             if error.fatal:
                 raise
-            return self.feed_response(call.query, (), f"The search failed: {error}")
-        self.searches.append((call.query, list(results)))
-        known[key] = results
+            return self.feed_response(call.query, (), f"The search failed: {error}", error=str(error))
+        self.found(call.query, results)
         return self.feed_response(call.query, results, None)
 
+    def found(self, query: str, results: Sequence[SearchResult]) -> None:
+        """Note a search that has been made."""
+        self.searches.append((query, list(results)))
+        self.agent._known[query_key(query)] = tuple(results)
+
     def feed_response(
-        self, query: str, results: Sequence[SearchResult], notice: str | None, repeated: bool = False
-    ) -> ToolResponse:
+        self, query: str, results: Sequence[SearchResult], notice: str | None, repeated: bool = False,
+        error: str | None = None,
+    ) -> ToolResponse:  # fmt: skip
         """Feed one framed response. What the context has no room for is cut off its end, id by id; the closing tag and
         room for the answer are kept."""
         session = self.session
@@ -250,7 +276,8 @@ class Run:
         self.full = len(session) + len(ids) >= session.max_context  # not even the frame fits: nothing is fed
         if not self.full:
             session.feed(ids, source="tool")
-        return ToolResponse(query, tuple(results), notice, repeated, len(body) > room, 0 if self.full else len(ids))
+        return ToolResponse(query, tuple(results), notice, repeated, len(body) > room, 0 if self.full else len(ids),
+                            error)  # fmt: skip
 
     def close_thinking(self, reason: str) -> Forced | None:
         """End the thinking for the model, if there is room for it and it has not been done too often; None if not."""

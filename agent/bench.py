@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure what keeping the cache across tool turns saves.", no_args_is_help=True)
 DOCS = Path(__file__).parent / "demo" / "docs"
 CAPTION = (
-    "times: of append. differs at: the first id that is not the run's.\n"
+    "times: of append. differs: at the first id that is not the run's.\n"
     "KL: of the first id's distribution from append's, in nats."
 )
 QUESTION = "How many layers does QwQ-32B have?"
@@ -127,10 +127,9 @@ def measure(
     checks: Sequence[int] = (256, 512, 1024),
 ) -> dict[str, Any]:
     """Everything that the table and the pictures show, as one object for JSON."""
+    from .. import DEMO
     from ..engine.memory import read_bandwidth
     from . import replay_modes
-
-    from .. import DEMO
 
     rows = replay_modes.replay(engine, plan, modes)
     name = "the built-in model" if engine.name == str(DEMO) else engine.name
@@ -157,7 +156,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     kind = report["quantization"] or report["dtype"]
     console.print(f"{report['model']} on {report['device']}, {kind}", markup=False, highlight=False)
     table = Table(title="time to the first id of each turn", caption=CAPTION, caption_justify="left")
-    for name in ("turn", "mode", "ids", "computed", "reused", "ms", "times", "differs at", "KL"):
+    for name in ("turn", "mode", "ids", "computed", "reused", "ms", "times", "differs", "KL"):
         table.add_column(name, justify="left" if name == "mode" else "right", no_wrap=True)
     first = {row["turn"]: row["seconds"] for row in report["turns"] if row["mode"] == "append"}
     before = None

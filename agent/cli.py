@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,17 +13,24 @@ import typer
 from rich.console import Console
 
 from ..engine.errors import LonghandError
-from .prepare import QWQ, Memory, Options, SearchKind, make_agent, none_or
+from .bench import app as bench_app
+from .prepare import QWQ, Memory, Options, SearchKind, loading, make_agent, none_or
+from .trace_cli import trace_app
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .agent import Agent
-    from .events import Answer
+    from .events import Answer, Event
+    from .trace import Recorder
+    from .view import View
 
 app = typer.Typer(
     help="A token-level inference engine for QwQ-32B (Qwen2), and the search agent that runs on it.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-
+app.add_typer(trace_app, name="trace")
+app.add_typer(bench_app, name="bench")
 
 Model = Annotated[str | None, typer.Option(help=f"checkpoint folder or hub id [default: {QWQ} where a CUDA GPU and a "
                                                 "local copy are, else the built-in model]")]  # fmt: skip
@@ -53,6 +59,10 @@ MaxContext = Annotated[int | None, typer.Option(help="ids that a session may hol
                                                 "fits in memory]")]  # fmt: skip
 Yarn = Annotated[float | None, typer.Option(help="YaRN by this factor, for long contexts: 4 on QwQ-32B")]
 Trace = Annotated[Path | None, typer.Option(help="write the run to this file, as JSON lines")]
+Samples = Annotated[int, typer.Option(help="answers to compare, each from a fork behind the prompt with the next seed; "
+                                      "the prompt is computed once")]  # fmt: skip
+ChatTrace = Annotated[Path | None, typer.Option("--trace", help="write the session to this file, as JSON lines; what "
+                                                "follows /new to a file with -2, -3, ... behind its name")]  # fmt: skip
 Verbose = Annotated[bool, typer.Option("--verbose", help="end with the memory that was predicted, and the peak")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 
@@ -71,7 +81,7 @@ def ask(
     min_p: MinP = 0.0, seed: Seed = 0, device: Device = None, quantization: Quantization = "auto",
     double_quant: DoubleQuant = False, head: Head = "bf16", embedding: Embedding = "device",
     kv_dtype: KVDtype = None, max_context: MaxContext = None, yarn: Yarn = None,
-    trace: Trace = None, as_json: AsJson = False, verbose: Verbose = False,
+    trace: Trace = None, samples: Samples = 1, as_json: AsJson = False, verbose: Verbose = False,
 ) -> None:  # fmt: skip
     """Ask one question and get an answer with citations."""
     options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer,
@@ -81,20 +91,28 @@ def ask(
     from .agent import check_question
 
     question = check_question(sys.stdin.read(1_000_000) if question == "-" else question)
-    if trace is not None and (trace.is_dir() or not trace.parent.is_dir()):
-        raise LonghandError(f"--trace {trace}: {'is a folder' if trace.is_dir() else 'its folder does not exist'}")
+    check_output("--trace", trace)
+    if samples < 1:
+        raise LonghandError(f"--samples must be a whole number, 1 or more, not {samples}")
+    if samples > 1 and trace is not None:
+        raise LonghandError("--trace goes with one sample: it holds one session")
     agent, memory = make_agent(options, notes)
-    result, interrupted = run_question(agent, question, None if as_json else out)
+    if samples > 1:
+        from .branch import fork_samples
+        from .branch_view import show_branches
+
+        show_branches(out, *fork_samples(agent, question, samples), as_json=as_json)
+        if verbose and not as_json:
+            print_memory(out, memory.as_dict(agent.session))
+        return
+    recorder = make_recorder(trace, options)
+    result, interrupted = run_question(agent, question, None if as_json else out, recorder=recorder)
     if as_json:
-        from .trace import json_line
+        from .redact import json_line
 
         print(json_line(as_object(result, agent, memory)), flush=True)
     elif verbose:
         print_memory(out, memory.as_dict(agent.session))
-    if trace is not None:
-        from .trace import write_trace
-
-        write_trace(trace, trace_header(agent, question), result)
     if interrupted:
         raise typer.Exit(130)
 
@@ -106,16 +124,17 @@ def chat(
     answer: AnswerIds = 2048, temperature: Temperature = 0.6, top_p: TopP = 0.95, top_k: TopK = 40,
     min_p: MinP = 0.0, seed: Seed = 0, device: Device = None, quantization: Quantization = "auto",
     double_quant: DoubleQuant = False, head: Head = "bf16", embedding: Embedding = "device",
-    kv_dtype: KVDtype = None, max_context: MaxContext = None, yarn: Yarn = None,
+    kv_dtype: KVDtype = None, max_context: MaxContext = None, yarn: Yarn = None, trace: ChatTrace = None,
 ) -> None:  # fmt: skip
     """Ask many questions over one session: what was said before stays in the cache."""
     options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer,
                       temperature, top_p, top_k, min_p, seed, device, quantization, double_quant, head,
                       embedding, kv_dtype, max_context, yarn)  # fmt: skip
     out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
+    check_output("--trace", trace)
     agent, _ = make_agent(options, notes)
     notes.print("[dim]an empty line or Ctrl-D ends the chat, Ctrl-C ends an answer, /new starts a new session[/]")
-    session = None
+    session, recorder, sessions = None, make_recorder(trace, options), 1
     while True:
         try:
             question = out.input("\n[bold]> [/]").strip()
@@ -125,10 +144,11 @@ def chat(
         if not question:
             return
         if question == "/new":
-            session = None
+            session, sessions = None, sessions + 1
+            recorder = make_recorder(trace and trace.with_stem(f"{trace.stem}-{sessions}"), options)
             continue
         try:
-            run_question(agent, question, out, session)
+            run_question(agent, question, out, session, recorder)
             session = agent.session
         except LonghandError as error:
             if getattr(error, "fatal", False):
@@ -150,8 +170,8 @@ def fit(
     """What a model needs on a device and the largest context that is safe, before any weight is read."""
     from ..engine.fit import fit_model
     from ..engine.hub import resolve_config
+    from .redact import json_line
     from .sizes import advice, parse_size, show_fit
-    from .trace import json_line
 
     given = None if memory is None else parse_size(memory)
     found = fit_model(resolve_config(model, or_file=True), device, none_or(quantization), kv_dtype, double_quant, head,
@@ -191,29 +211,48 @@ def quantize(
     notes.print(f"{target}: {gib(size)} in 4 bits; longhand ask --model {target} ...", markup=False, style="dim")
 
 
-def run_question(agent: Agent, question: str, out: Console | None, session: Any = None) -> tuple[Answer, bool]:
-    """Run a question, showing it on `out`; Ctrl-C ends it with what there is. Returns the answer and whether it was
-    interrupted."""
-    from .events import Finished
+def run_question(
+    agent: Agent, question: str, out: Console | None, session: Any = None, recorder: Recorder | None = None
+) -> tuple[Answer, bool]:
+    """Run a question, showing it on `out` and writing its trace; Ctrl-C ends it with what there is. Returns the answer
+    and whether it was interrupted."""
     from .view import View
 
     view = View(out) if out is not None else None
     answer: Answer | None = None
     try:
-        for event in agent.run(question, session):
-            if view is not None:
-                view.show(event)
-            if isinstance(event, Finished):
-                answer = event.answer
+        events = agent.run(question, session)
+        if recorder is not None:
+            recorder.begin(agent, question)
+        answer = watch(events, view, recorder)
     except KeyboardInterrupt:
         answer = agent.interrupted()
         if answer is None:
             raise
-    assert answer is not None
+        if recorder is not None:
+            recorder.finish(answer)
+    except LonghandError as error:
+        if recorder is not None:
+            recorder.fail(error)
+        raise
     if view is not None:
         view.close_part()
         view.answer(answer)
     return answer, answer.finish_reason == "interrupted"
+
+
+def watch(events: Iterable[Event], view: View | None, recorder: Recorder | None) -> Answer:
+    """Show and record the events of a run as they come; returns its answer."""
+    from .events import Finished
+
+    for event in events:
+        if recorder is not None:
+            recorder.see(event)
+        if view is not None:
+            view.show(event)
+        if isinstance(event, Finished):
+            return event.answer
+    raise AssertionError("a run ends with Finished")
 
 
 def print_memory(out: Console, memory: dict[str, int | None]) -> None:
@@ -241,16 +280,19 @@ def as_object(answer: Answer, agent: Agent, memory: Memory) -> dict[str, Any]:
     }
 
 
-def trace_header(agent: Agent, question: str) -> dict[str, Any]:
-    """What a trace must say for its run to be understood and repeated."""
-    from .. import __version__
-    from .prompt import TEMPLATE_VERSION
+def make_recorder(path: Path | None, options: Options) -> Recorder | None:
+    """What writes --trace; None without it."""
+    if path is None:
+        return None
+    from .trace import Recorder
 
-    return {
-        "question": question, "name": agent.engine.name, **agent.engine.identity, "search": agent.search.name,
-        "template": TEMPLATE_VERSION, "today": str(agent.today or date.today()), "sampling": vars(agent.sampling),
-        "budget": vars(agent.budget), "seed": agent.seed, "device": str(agent.engine.device), "longhand": __version__,
-    }  # fmt: skip
+    return Recorder(path, loading(options))
+
+
+def check_output(option: str, path: Path | None) -> None:
+    """LonghandError, before anything is loaded, for a file that cannot be written."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise LonghandError(f"{option} {path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}")
 
 
 def print_version(wanted: bool) -> None:
@@ -272,7 +314,7 @@ def longhand(
 
 def one_line(error: Exception) -> str:
     """What a person is told of an error: one line that holds no secret and steers no terminal."""
-    from .trace import redact
+    from .redact import redact
     from .view import printable
 
     return redact(printable(f"longhand: {' '.join(str(error).split())}"))

@@ -34,7 +34,7 @@ class ToolCall:
 @dataclass(frozen=True)
 class ToolResponse:
     """What was appended for one call. `results` is empty when `notice` says why; `cut` tells that the context left no
-    room for all of it; `ids` counts what was fed, frames included."""
+    room for all of it; `ids` counts what was fed, frames included; `error` is what the search said that failed."""
 
     query: str
     results: tuple[SearchResult, ...]
@@ -42,6 +42,7 @@ class ToolResponse:
     repeated: bool  # answered from this run's own results
     cut: bool
     ids: int
+    error: str | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..engine.peak import Peak
     from ..engine.session import Session
     from .agent import Agent
-    from .search import Search
+    from .search import Search, SearchResult
 
 QWQ = "Qwen/QwQ-32B"
 # Parameters. A smaller model's operations are over before a second thread has woken up, and where another process is
@@ -61,6 +61,14 @@ class Options:
     yarn: float | None
 
 
+LOADING = ("model", "device", "quantization", "double_quant", "head", "embedding", "kv_dtype", "max_context", "yarn")
+
+
+def loading(options: Options) -> dict[str, Any]:
+    """Those options that say how the model is loaded, for a trace's header."""
+    return {name: getattr(options, name) for name in LOADING}
+
+
 @dataclass(frozen=True)
 class Memory:
     """What loading and running were predicted to take, and a meter of what they do. `fit` is None where the free memory
@@ -94,6 +102,27 @@ def make_agent(options: Options, notes: Console) -> tuple[Agent, Memory]:
     for note in (searched, *loaded):  # told only now: what is refused takes one line
         notes.print(printable(note), style="dim", markup=False, soft_wrap=True)
     return Agent(engine, search, budget, sampling, options.seed), memory
+
+
+class RedactedSearch:
+    """Results without a secret that a service echoes: it never becomes ids, nor a line of a cassette."""
+
+    def __init__(self, inner: Search) -> None:
+        self._inner = inner
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    def search(self, query: str) -> list[SearchResult]:
+        from .redact import redact
+        from .search import SearchError, SearchResult
+
+        try:
+            found = self._inner.search(query)
+        except SearchError as error:
+            raise SearchError(redact(str(error)), fatal=error.fatal) from None
+        return [SearchResult(redact(r.title), redact(r.url), redact(r.content), r.score) for r in found]
 
 
 def make_search(options: Options, notes: Console) -> tuple[Search, str]:
@@ -136,6 +165,7 @@ def make_search(options: Options, notes: Console) -> tuple[Search, str]:
             limit = 3 if options.max_results is None else options.max_results
             search = DocsSearch(folder, max_results=limit, progress=report)
         note = f"{options.docs}" if options.docs else "the built-in documents (no TAVILY_API_KEY, no --docs)"
+    search = RedactedSearch(search)
     return search if options.record is None else RecordingSearch(search, options.record), f"search: {note}"
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from ..engine.errors import LonghandError
+from .redact import redact
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class RecordingSearch:
     def _write(self, take: dict[str, Any]) -> None:
         try:
             # ASCII escapes: web text may hold lone surrogates, which UTF-8 cannot carry
-            self._file.write(json.dumps(take) + "\n")
+            self._file.write(redact(json.dumps(take)) + "\n")
             self._file.flush()
         except (OSError, ValueError) as error:
             raise LonghandError(f"cannot record searches to {self._path}: {_reason(error)}") from None

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .events import Answer, Event, Finished, Forced, Token, ToolCall, ToolResponse
+from .redact import RedactedStream, redact
 
 if TYPE_CHECKING:
     from ..engine.session import TurnStats
@@ -23,9 +24,9 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u20
 
 
 def printable(text: str) -> str:
-    """Text without what would steer a terminal: escape sequences, bidirectional overrides and lone surrogates are shown
-    as U+FFFD."""
-    return _UNPRINTABLE.sub("\ufffd", text)
+    """Text without what would steer a terminal (escape sequences, bidirectional overrides and lone surrogates are shown
+    as U+FFFD), and without a secret."""
+    return _UNPRINTABLE.sub("\ufffd", redact(text))
 
 
 class View:
@@ -34,6 +35,7 @@ class View:
     def __init__(self, console: Console):
         self.console = console
         self.part: str | None = None
+        self.stream = RedactedStream()
         self.at_line_start = True
 
     def show(self, event: Event) -> None:
@@ -52,12 +54,13 @@ class View:
             self.close_part()
 
     def token(self, token: Token) -> None:
-        text = printable(token.text)
+        if self.part is not None and self.part != token.part:
+            self.close_part()
+        text = printable(self.stream.push(token.text))
         if self.part != token.part:
             text = text.lstrip("\n")
             if not text.strip():
                 return
-            self.close_part()
             self.part = token.part
             self.console.print(f"\n[bold blue]{LABELS[token.part]}[/]")
         if text:
@@ -65,6 +68,9 @@ class View:
             self.at_line_start = text.endswith("\n")
 
     def close_part(self) -> None:
+        if held := self.stream.flush():
+            self.console.print(Text(printable(held), STYLES.get(self.part or "", "")), end="", soft_wrap=True)
+            self.at_line_start = False
         if self.part is not None and not self.at_line_start:
             self.console.print()
         self.part, self.at_line_start = None, True
@@ -103,14 +109,15 @@ class View:
         self.console.print(turns_table(answer.turns, answer.recomputed))
 
 
-def turns_table(turns: Sequence[TurnStats], recomputed: int) -> Table:
-    """One row per turn, with what was reused and how long it took."""
+def turns_table(turns: Sequence[TurnStats], recomputed: int, names: Sequence[str] | None = None) -> Table:
+    """One row per turn, with what was reused and how long it took. `names` of the rows: default their numbers."""
     table = Table(title=None, caption=f"recomputed {recomputed}", caption_justify="left", header_style="bold")
     for name in ("turn", "fed", "computed", "reused", "sampled", "first token", "tokens/s"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name == "turn")
     for number, turn in enumerate(turns, 1):
         rate = f"{turn.sampled / turn.decode_seconds:.0f}" if turn.decode_seconds else "-"
-        table.add_row(str(number), str(turn.fed), str(turn.computed), str(turn.reused), str(turn.sampled),
+        name = names[number - 1] if names else str(number)
+        table.add_row(name, str(turn.fed), str(turn.computed), str(turn.reused), str(turn.sampled),
                       f"{turn.prefill_seconds:.2f} s", rate)  # fmt: skip
     return table
 

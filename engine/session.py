@@ -102,6 +102,12 @@ class Session:
         return self._cache.max_context
 
     @property
+    def last_logits(self) -> Tensor | None:
+        """Float32 [vocab] for position `cached`, as the last forward gave them; computes nothing, also while a generate
+        is running. None before the first forward and behind a rewind. Read only."""
+        return self._logits
+
+    @property
     def turns(self) -> list[TurnStats]:
         """Statistics per turn, in order; includes a turn that has computed something and is not finished."""
         return self._turns + ([self._open] if self._open and self._open.computed else [])

@@ -23,7 +23,8 @@ from .weights import BlockWeights, FourBit, Int4, Quantized, Tiles
 DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 DENSE_KINDS = {torch.float32: 0, torch.bfloat16: 1}
 CODES, INT4 = 2, 3
-FEW = 16  # rows up to which dense weights are multiplied here; above, torch's matrix product is faster
+FEW = 16  # rows up to which large dense weights are multiplied here; above, torch's matrix product is faster
+SMALL = 1 << 20  # values of a dense weight that stays in the cache: always multiplied here
 LEVELS = ("portable", "AVX2", "AVX-512", "AVX-512 BF16")
 LANES = 16
 VERSION = 1  # of the interface in longhand.h
@@ -115,7 +116,8 @@ class NativeOps:
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """As `reference.linear`."""
-        if not _fits(x) or not _fits(weight) or x.numel() > FEW * x.shape[-1]:
+        many = x.numel() > FEW * x.shape[-1] and weight.numel() > SMALL
+        if many or not _fits(x) or not _fits(weight):
             return reference.linear(x, weight, bias)
         return self._multiply(x, _dense(weight, bias))
 
@@ -143,7 +145,7 @@ class NativeOps:
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """As `reference.rms_norm`, rounded once."""
-        if not _fits(x) or x.numel() > FEW * x.shape[-1]:
+        if not _fits(x):
             return reference.rms_norm(x, weight, eps)
         rows, scale, out = x.contiguous(), weight.float().contiguous(), torch.empty_like(x)
         self.library.lh_rms_norm(
@@ -181,7 +183,7 @@ class NativeOps:
 
     def swiglu(self, gate: Tensor, up: Tensor) -> Tensor:
         """As `reference.swiglu`, rounded once."""
-        if not _fits(gate) or gate.numel() > FEW * gate.shape[-1]:
+        if not _fits(gate):
             return reference.swiglu(gate, up)
         gate, up = gate.contiguous(), up.contiguous()
         out = torch.empty_like(gate)
@@ -236,7 +238,7 @@ class NativeOps:
         strange = any(tensor.dtype not in DENSE_KINDS or tensor.device.type != "cpu" for tensor in tensors)
         if plain or strange or dtype not in DTYPES or weights.head_dim % LANES:
             return None
-        return NativeBlock(self, weights, dtype, bool(tensors))
+        return NativeBlock(self, weights, dtype, any(tensor.numel() > SMALL for tensor in tensors))
 
     def _room(self, size: int) -> tuple[int, int]:
         if self._work.numel() < size:
@@ -248,8 +250,9 @@ class NativeOps:
 class NativeBlock:
     """A decoder block [T, hidden] -> [T, hidden] that writes its rows to the cache itself."""
 
-    def __init__(self, ops: NativeOps, weights: BlockWeights, dtype: torch.dtype, dense: bool):
-        self.ops, self.dtype, self.dense = ops, dtype, dense
+    def __init__(self, ops: NativeOps, weights: BlockWeights, dtype: torch.dtype, large: bool):
+        """large: a dense weight is, so that many rows are faster with torch's matrix products."""
+        self.ops, self.dtype, self.large = ops, dtype, large
         self.kept: list[object] = [weights]  # what the pointers below lead to
         sizes = (weights.heads, weights.kv_heads, weights.head_dim)
         self.block = _Block()
@@ -266,8 +269,8 @@ class NativeBlock:
         self.block.dtype = DTYPES[dtype]
 
     def takes(self, x: Tensor, keys: Tensor) -> bool:
-        """Whether this call is for the block: dense weights and many rows are faster with torch's matrix products."""
-        small = not self.dense or x.shape[0] <= FEW
+        """Whether this call is for the block."""
+        small = not self.large or x.shape[0] <= FEW
         return x.dim() == 2 and x.dtype == self.dtype and keys.dtype in DTYPES and small and not x.requires_grad
 
     def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:

@@ -1,0 +1,175 @@
+"""What-if on the ledger: one prefix, computed once, and several ways on from a fork of it. Each pays only for what is
+new: the tables show what it computed, and that nothing was computed twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..engine.errors import LonghandError
+from ..engine.session import Session, TurnStats
+from .agent import Agent, Run
+from .events import Answer, Finished
+from .search import Search, SearchError, SearchResult
+from .trace_file import Span, Trace
+from .trace_replay import made, results_of
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One way on."""
+
+    name: str
+    seed: int
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a branch is told in place of what was recorded. `query`: the model's own, or another put in its place."""
+
+    name: str
+    results: tuple[SearchResult, ...]
+    query: str | None = None
+
+
+def fork_samples(agent: Agent, question: str, count: int) -> tuple[TurnStats, Iterator[Branch]]:
+    """The statistics of the prefix, which ends behind the prompt, and so many answers from forks of it; the n-th has
+    the agent's seed plus n, so that the first is the answer that the agent alone gives."""
+    agent.run(question)
+    run = agent.current
+    assert run is not None
+    prefix = compute(run.session)
+    return prefix, (_sample(agent, run, n) for n in range(count))
+
+
+def _sample(agent: Agent, run: Run, n: int) -> Branch:
+    seed = agent.seed + n
+    twin = twin_of(agent, seed).resume(run, run.session.fork(seed))
+    return Branch(f"sample {n + 1}", seed, finish(twin))
+
+
+def branch(trace: Trace, agent: Agent, turn: int, responses: Sequence[Response]) -> tuple[TurnStats, Iterator[Branch]]:
+    """From a trace: the statistics of its ids up to the tool boundary where `turn` begins, and the answers that follow
+    when other responses are fed there. Raises LonghandError for a turn that no tool response begins."""
+    tool = next((span for span in trace.spans if span.turn == turn and span.source == "tool"), None)
+    if tool is None or tool.search is None:
+        turns = sorted({span.turn for span in trace.spans if span.source == "tool"})
+        known = f"there is one before turn {', '.join(map(str, turns))}" if turns else "the run made no search"
+        raise LonghandError(f"{trace.path}: no tool response begins turn {turn}; {known}")
+    trace.whole_ids("branched")
+    run = retrace(trace, agent, tool.start)
+    if responses[0].query is not None and run.call_start is not None:  # another call: the recorded one goes too
+        run = retrace(trace, agent, run.call_start)
+    prefix = compute(run.session)
+    asked = tool.search["query"]
+    return prefix, (_respond(agent, run, response, asked) for response in responses)
+
+
+def _respond(agent: Agent, run: Run, response: Response, asked: str) -> Branch:
+    twin = twin_of(agent, agent.seed).resume(run, run.session.fork())
+    query = asked if response.query is None else response.query
+    if response.query is not None:
+        call = json.dumps({"action": "web_search", "action_input": {"query": query}}, ensure_ascii=False)
+        ids = twin.tokenizer.encode("<tool_call>\n")
+        ids += twin.tokenizer.encode_literal(call) + twin.tokenizer.encode("\n</tool_call>")
+        twin.session.feed(ids, source="forced")
+    twin.rounds += 1
+    twin.found(query, response.results)
+    twin.feed_response(query, response.results, None)
+    if twin.full:
+        raise LonghandError("context full: the response does not fit behind the prefix")
+    twin.call_start, twin.segment_start = None, len(twin.session)
+    return Branch(response.name, twin.session.seed, finish(twin))
+
+
+def finish(run: Run) -> Answer:
+    """Run to the end."""
+    for event in run.events():
+        if isinstance(event, Finished):
+            return event.answer
+    raise AssertionError("a run ends with Finished")
+
+
+def twin_of(agent: Agent, seed: int) -> Agent:
+    return Agent(agent.engine, agent.search, agent.budget, agent.sampling, seed, agent.today)
+
+
+def compute(session: Session) -> TurnStats:
+    """Compute what is pending, as a turn of its own that samples nothing."""
+    for _ in session.generate(max_tokens=0):
+        pass
+    return session.turns[-1]
+
+
+def retrace(trace: Trace, agent: Agent, end: int) -> Run:
+    """A run in the state that the trace's had behind its first `end` ids, on a new session; nothing is computed yet."""
+    session = agent.engine.session(agent.seed)
+    run = Run(agent, session, trace.header["question"])
+    for span in trace.spans:
+        if span.start >= end:
+            break
+        if span.source == "prompt":
+            session.feed(span.ids, source="prompt")
+            run = Run(agent, session, span.question or trace.header["question"])
+        elif span.source == "sampled":
+            for token_id in span.ids[: end - span.start]:
+                session.feed([token_id], source="sampled")
+                run.observe(token_id)
+        else:
+            session.feed(span.ids, source=span.source)
+            _follow(run, span)
+    return run
+
+
+def _follow(run: Run, span: Span) -> None:
+    """What a tool's response, or words put in the model's mouth, do to a run."""
+    run.call_start, run.segment_start = None, len(run.session)
+    if span.source == "forced":
+        run.thinking, run.closings = False, run.closings + 1
+    elif span.search is not None:
+        take = span.search
+        run.rounds += 1
+        if take["error"] is not None:
+            run.searches.append((take["query"], []))
+        elif made(take):
+            run.found(take["query"], results_of(take))
+        elif take["notice"] is not None and take["query"]:
+            run.refusals += 1
+
+
+def read_response(path: Path) -> Response:
+    """What a person wrote to be fed: a JSON list of {title, url, content}, a line of a cassette, or plain text, which
+    becomes one result under the file's name. LonghandError where it is neither."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise LonghandError(f"--response-file {path}: cannot be read ({why})") from None
+    if not text.strip():
+        raise LonghandError(f"--response-file {path}: is empty")
+    if text.lstrip()[0] not in "[{":
+        return Response(path.name, (SearchResult(path.stem, path.name, text.strip()),))
+    try:
+        value = json.loads(text)
+        results = value["results"] if isinstance(value, dict) else value
+        fields = [(result["title"], result["url"], result["content"]) for result in results]
+        if not all(isinstance(field, str) for three in fields for field in three):
+            raise TypeError
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise LonghandError(f"--response-file {path}: wants a JSON list of title, url and content, a line of a "
+                            "cassette, or plain text") from None  # fmt: skip
+    return Response(path.name, tuple(SearchResult(*three) for three in fields))
+
+
+def searched_response(search: Search, query: str) -> Response:
+    """What another query finds."""
+    query = " ".join(query.split())
+    if not query:
+        raise LonghandError("--query is empty")
+    try:
+        return Response(f'query "{query}"', tuple(search.search(query)), query)
+    except SearchError as error:
+        raise LonghandError(f"the search failed: {error}") from None
