@@ -43,8 +43,9 @@ class Longhand:
         self.note = f"NF4 block 64, head NF4, {getattr(self.decoder.ops, 'level', 'no native library')}"
         linears = [module for module in self.decoder.modules() if isinstance(module, Linear)]
         self.weight_bytes = sum(linear.quantized.num_bytes for linear in linears if linear.quantized is not None)
-        self.cache = KVCache(SHAPES[shape], CPU, torch.bfloat16, CONTEXT)
-        self.cache.reserve(CONTEXT)
+        room = 1024 if shape == "32b-64" else CONTEXT
+        self.cache = KVCache(SHAPES[shape], CPU, torch.bfloat16, room)
+        self.cache.reserve(room)
         for rows in self.cache.keys + self.cache.values:
             rows.copy_(noise(*rows.shape))
         self.kv_bytes = self.cache.bytes_per_token

@@ -26,6 +26,8 @@ SHAPES = {
     "0.5b": ModelConfig(151936, 896, 4864, 24, 14, 2, 64, 1e-6, 1e6, 32768, False),
     # Four layers of QwQ-32B. 256 rows of head and embedding, next to nothing, so that a forward is four layers.
     "32b": ModelConfig(256, 5120, 27648, 4, 40, 8, 128, 1e-5, 1e6, 40960, False),
+    # The whole of it, for --peers none: 20 GB, and a minute and a half to make.
+    "32b-64": ModelConfig(152064, 5120, 27648, 64, 40, 8, 128, 1e-5, 1e6, 40960, False),
 }
 _noise = (torch.randn(1 << 22, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
 
