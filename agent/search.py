@@ -63,7 +63,7 @@ class ReplaySearch:
     answered in the order of recording, and from then on with the last of them.
 
     Raises LonghandError for a cassette that is missing or malformed (naming the line). `search` raises the recorded
-    SearchError, or a SearchError that names the query and the file when the query was not recorded.
+    SearchError, or one that names the query and the file when the query was not recorded: fatal for a cassette.
     """
 
     name = "replay"
@@ -73,6 +73,7 @@ class ReplaySearch:
     ) -> None:
         self._takes: dict[str, list[list[SearchResult] | SearchError]] = {}
         self._played: dict[str, int] = {}
+        self._recorded = not isinstance(source, Mapping)
         if isinstance(source, Mapping):
             self._where = "the given searches"
             for query, outcome in source.items():
@@ -85,7 +86,9 @@ class ReplaySearch:
         key = _normalised(query)
         takes = self._takes.get(key)
         if takes is None:
-            raise SearchError(f'no search for "{key}" was recorded in {self._where}')
+            # Going on would be another run than the one that was recorded. Searches that were given as a dict are a
+            # test's or a benchmark's, and an unknown one fails like any other.
+            raise SearchError(f'no search for "{key}" was recorded in {self._where}', fatal=self._recorded)
         played = self._played.get(key, 0)
         self._played[key] = played + 1
         outcome = takes[min(played, len(takes) - 1)]

@@ -47,6 +47,9 @@ def test_an_unrecorded_query_is_named_with_its_file(tmp_path):
     with pytest.raises(SearchError, match="never asked") as caught:
         ReplaySearch(path).search("never asked")
     assert str(path) in str(caught.value)
+    assert caught.value.fatal  # a run that goes on is not the one that was recorded
+    with pytest.raises(SearchError) as caught:
+        ReplaySearch({}).search("never asked")
     assert not caught.value.fatal
 
 
