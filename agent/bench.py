@@ -106,11 +106,11 @@ def corpus() -> str:
 
 def read_spans(path: Path, engine: Engine) -> list[tuple[str, list[int]]]:
     """Source and ids of each span of a trace; LonghandError where it is none, or of another vocabulary."""
-    try:
-        rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
-        spans = [(str(row["source"]), [int(i) for i in row["ids"]]) for row in rows if row.get("type") == "span"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LonghandError(f"--trace {path}: not a trace that can be read ({type(error).__name__})") from None
+    from .trace_file import read_trace
+
+    recorded = read_trace(path)
+    recorded.whole_ids("replayed")
+    spans = [(span.source, span.ids) for span in recorded.spans]
     unknown = next((i for _, ids in spans for i in ids if not engine.defines(i)), None)
     if unknown is not None:
         raise LonghandError(

@@ -1,4 +1,5 @@
-"""The command line: `longhand ask`, `chat`, `fit` and `quantize`. Heavy modules are imported when a command runs."""
+"""The command line: `longhand ask`, `chat`, `fit`, `quantize`, `trace` and `bench`. Heavy modules are imported when a
+command runs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -89,11 +89,8 @@ def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
-def replay(
-    engine: Engine, plan: Sequence[Turn], modes: Sequence[str] = MODES, tell: Callable[[], object] | None = None
-) -> list[Measured]:
-    """Every turn of the plan in every mode, turn by turn and mode by mode, so that noise meets all alike. `tell` is
-    called after each."""
+def replay(engine: Engine, plan: Sequence[Turn], modes: Sequence[str] = MODES) -> list[Measured]:
+    """Every turn of the plan in every mode, turn by turn and mode by mode, so that noise meets all alike."""
     for mode in modes:
         if mode not in MODES:
             raise LonghandError(f"mode {mode!r} is not one of {', '.join(MODES)}")
@@ -118,8 +115,6 @@ def replay(
                 found.append(Measured(mode, number + 1, len(ids), computed, reused, seconds, drift, apart, same))
             if mode != "re-encode":
                 run.sample(turn.sampled)
-            if tell is not None:
-                tell()
         history += turn.sampled
     return found
 
@@ -197,9 +192,7 @@ def _endless(ids: list[int]) -> Iterator[int]:
         yield from ids
 
 
-def sweep(
-    engine: Engine, text: str, prefixes: Sequence[int], appended: int = 64, tell: Callable[[], object] | None = None
-) -> list[dict[str, float]]:
+def sweep(engine: Engine, text: str, prefixes: Sequence[int], appended: int = 64) -> list[dict[str, float]]:
     """Seconds to append ids to a prefix that is cached, and to compute prefix and ids anew, for growing prefixes."""
     words, kept = _endless(engine.tokenizer.encode_literal(text)), Replay(engine)
     ids = [next(words)]
@@ -216,8 +209,6 @@ def sweep(
         fresh = Replay(engine).start(longer, fresh=True)
         found.append({"prefix": len(ids), "appended": appended, "computed": computed, "reused": reused,
                       "append_seconds": append, "reencode_seconds": fresh[3]})  # fmt: skip
-        if tell is not None:
-            tell()
     return found
 
 

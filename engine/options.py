@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..kernels.native_ops import find_library
+from ..kernels.native_library import find_library
 from .config import DTYPES, ModelConfig
 from .errors import LonghandError
 

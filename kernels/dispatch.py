@@ -43,12 +43,13 @@ def choose_ops(device: torch.device, quantized: bool) -> Ops:
     plain = _without_library(quantized)
     if device.type != "cpu":
         return plain  # type: ignore[return-value]
-    from .native_ops import NativeOps, find_library, load_library
+    from . import native_library
+    from .native_ops import NativeOps
 
-    path = find_library()
+    path = native_library.find_library()
     try:
         if path is not None:
-            return NativeOps(load_library(path), plain)
+            return NativeOps(native_library.load_library(path), plain)
         why = "was not built: reinstall with a C++ compiler (`g++`) at hand"
     except OSError as error:
         why = f"does not load ({error}); reinstall"

@@ -1,101 +1,25 @@
-"""The reference operations on a CPU, by the C++ library beside this file (kernels/native).
+"""The reference operations on a CPU, by the C++ library (native_library.py).
 
-Four-bit weights are repacked once into tiles of 16 rows, in the order the kernels read them. A decoder block of a few
-ids runs as one call. Weights that the library cannot hold, and dtypes it does not know, go the plain way.
+Four-bit weights are repacked once, 64 rows side by side, in the order the kernels read them. A decoder block runs as
+one call. Weights that the library cannot hold, and dtypes it does not know, go the plain way.
 """
 
 from __future__ import annotations
 
 import ctypes
-import re
 import threading
-from collections.abc import Sequence
-from ctypes import POINTER, c_float, c_int, c_int32, c_int64, c_void_p
-from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from . import reference
+from .native_library import DTYPES, LEVELS, QUAD, LhBlock, LhLinear, dense, tiles
 from .weights import BlockWeights, FourBit, Int4, Quantized, Tiles
 
-DTYPES = {torch.float32: 0, torch.bfloat16: 1}
-DENSE_KINDS = {torch.float32: 0, torch.bfloat16: 1}
-CODES, INT4 = 2, 3
 FEW = 16  # rows up to which large dense weights are multiplied here; above, torch's matrix product is faster
 SMALL = 1 << 20  # values of a dense weight that stays in the cache: always multiplied here
-LEVELS = ("portable", "AVX2", "AVX-512", "AVX-512 BF16")
 LANES = 16
-VERSION = 1  # of the interface in longhand.h
-QUAD = 64  # rows of a weight that lie side by side
-
-
-class _Linear(ctypes.Structure):
-    """LhLinear of longhand.h."""
-
-    _fields_ = [
-        ("weight", c_void_p), ("bias", c_void_p), ("scales", c_void_p), ("codes", c_void_p),
-        ("nested_table", c_void_p), ("nested_scales", c_void_p), ("zeros", c_void_p), ("nested_offset", c_float),
-        ("kind", c_int32), ("group", c_int32), ("n", c_int64), ("k", c_int64), ("table", c_float * 16),
-    ]  # fmt: skip
-
-
-class _Block(ctypes.Structure):
-    """LhBlock of longhand.h."""
-
-    _fields_ = [
-        *((name, _Linear) for name in ("q", "k", "v", "o", "gate", "up", "down")),
-        ("norm1", c_void_p), ("norm2", c_void_p), ("eps", c_float), ("hidden", c_int32), ("intermediate", c_int32),
-        ("heads", c_int32), ("kv_heads", c_int32), ("head_dim", c_int32), ("dtype", c_int32), ("kv_dtype", c_int32),
-    ]  # fmt: skip
-
-
-def find_library() -> Path | None:
-    """The built library, or None where setup.py found no compiler."""
-    return next(iter(sorted(Path(__file__).parent.glob("_native*.so"))), None)
-
-
-def load_library(path: Path) -> ctypes.CDLL:
-    """The library with the types of its functions; OSError if it is not for this machine or these sources."""
-    library = ctypes.CDLL(str(path))
-    if not hasattr(library, "lh_version") or library.lh_version() != VERSION:
-        raise OSError("it was built from other sources")
-    linear, block, work = POINTER(_Linear), POINTER(_Block), (c_void_p, c_int64)
-    signatures = {
-        "lh_level": ([], c_int),
-        "lh_force": ([c_int], c_int),
-        "lh_use_openmp": ([c_void_p] * 3, None),
-        "lh_pack": ([c_void_p, c_int64, c_int64, c_void_p, c_int], None),
-        "lh_pack_rows": ([c_void_p, c_int64, c_int64, c_int, c_void_p], None),
-        "lh_dequantize": ([linear, c_int, c_void_p, c_int], None),
-        "lh_linear": ([linear, c_int, c_void_p, c_int64, c_void_p, c_int, *work], c_int),
-        "lh_linear_workspace": ([linear, c_int64, c_int], c_int64),
-        "lh_rms_norm": ([c_int, c_void_p, c_void_p, c_float, c_int64, c_int64, c_void_p], None),
-        "lh_swiglu": ([c_int, c_void_p, c_void_p, c_int64, c_void_p], None),
-        "lh_rope": ([c_int, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64], None),
-        "lh_attention": (
-            [c_int, c_int, c_void_p, c_void_p, c_void_p, *[c_int64] * 5, c_void_p, c_int, *work], c_int,
-        ),
-        "lh_attention_workspace": ([*[c_int64] * 5, c_int], c_int64),
-        "lh_block": ([block, c_void_p, c_int64, *[c_void_p] * 4, c_int64, c_int, *work], c_int),
-        "lh_block_workspace": ([block, c_int64, c_int64, c_int], c_int64),
-    }  # fmt: skip
-    for name, (arguments, result) in signatures.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = arguments, result
-    runtime = _openmp()
-    if runtime is not None:
-        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
-        library.lh_use_openmp(*(ctypes.cast(getattr(runtime, name), c_void_p) for name in names))
-    return library
-
-
-def _openmp() -> ctypes.CDLL | None:
-    # The runtime whose threads torch uses: it is loaded already, from wherever torch was installed.
-    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line}
-    files = [name for name in sorted(mapped) if re.match(r"lib(g|i)?omp", Path(name).name)]
-    return ctypes.CDLL(files[0]) if files else None
 
 
 class NativeOps:
@@ -119,7 +43,7 @@ class NativeOps:
         many = x.numel() > FEW * x.shape[-1] and weight.numel() > SMALL
         if many or not _fits(x) or not _fits(weight):
             return reference.linear(x, weight, bias)
-        return self._multiply(x, _dense(weight, bias))
+        return self._multiply(x, dense(weight, bias))
 
     def quantized_linear(self, x: Tensor, weight: Quantized, bias: Tensor | None = None) -> Tensor:
         """As `reference.quantized_linear`, the codes' values rounded to x's dtype instead of their products with the
@@ -127,10 +51,10 @@ class NativeOps:
         if not isinstance(weight, Tiles):
             return self.plain.quantized_linear(x, weight, bias)  # type: ignore[no-any-return]
         if x.dtype not in DTYPES:
-            return self._multiply(x.float(), _tiles(weight, bias)).to(x.dtype)
-        return self._multiply(x, _tiles(weight, bias))
+            return self._multiply(x.float(), tiles(weight, bias)).to(x.dtype)
+        return self._multiply(x, tiles(weight, bias))
 
-    def _multiply(self, x: Tensor, linear: _Linear) -> Tensor:
+    def _multiply(self, x: Tensor, linear: LhLinear) -> Tensor:
         rows = x.reshape(-1, linear.k).contiguous()
         out = rows.new_empty((rows.shape[0], linear.n))
         threads = torch.get_num_threads()
@@ -200,7 +124,7 @@ class NativeOps:
             return self.plain.dequantize(weight, dtype)  # type: ignore[no-any-return]
         out = torch.empty(weight.shape, dtype=dtype if dtype in DTYPES else torch.float32)
         threads = torch.get_num_threads()
-        self.library.lh_dequantize(_tiles(weight, None), DTYPES[out.dtype], out.data_ptr(), threads)
+        self.library.lh_dequantize(tiles(weight, None), DTYPES[out.dtype], out.data_ptr(), threads)
         return out.to(dtype)
 
     def pack(self, weight: Quantized) -> Quantized:
@@ -212,10 +136,8 @@ class NativeOps:
         if columns % group or group % 8:
             return weight
         groups, threads = columns // group, torch.get_num_threads()
-        packed, codes = (
-            weight.packed.contiguous(),
-            torch.empty(-(-rows // QUAD) * columns * QUAD // 2, dtype=torch.uint8),
-        )
+        packed = weight.packed.contiguous()
+        codes = torch.empty(-(-rows // QUAD) * columns * QUAD // 2, dtype=torch.uint8)
         self.library.lh_pack(packed.data_ptr(), rows, columns, codes.data_ptr(), threads)
         if isinstance(weight, Int4):
             scales, zeros = (self._pack_rows(part, groups) for part in (weight.scales.float(), weight.zeros))
@@ -235,9 +157,14 @@ class NativeOps:
         tensors = [weight for weight, _ in weights.linears if isinstance(weight, Tensor)]
         dtype = weights.norms[0].dtype
         plain = any(not isinstance(weight, Tensor | Tiles) for weight, _ in weights.linears)
-        strange = any(tensor.dtype not in DENSE_KINDS or tensor.device.type != "cpu" for tensor in tensors)
+        strange = any(tensor.dtype not in DTYPES or tensor.device.type != "cpu" for tensor in tensors)
         if plain or strange or dtype not in DTYPES or weights.head_dim % LANES:
             return None
+        forms = [
+            weight.zeros is not None and weight.group for weight, _ in weights.linears if isinstance(weight, Tiles)
+        ]
+        if len(set(forms)) > 1 or (any(forms) and tensors):
+            return None  # weights that share inputs share the sums over their groups, which int4 takes
         return NativeBlock(self, weights, dtype, any(tensor.numel() > SMALL for tensor in tensors))
 
     def _room(self, size: int) -> tuple[int, int]:
@@ -255,9 +182,9 @@ class NativeBlock:
         self.ops, self.dtype, self.large = ops, dtype, large
         self.kept: list[object] = [weights]  # what the pointers below lead to
         sizes = (weights.heads, weights.kv_heads, weights.head_dim)
-        self.block = _Block()
+        self.block = LhBlock()
         for name, (weight, bias) in zip(("q", "k", "v", "o", "gate", "up", "down"), weights.linears, strict=True):
-            made = _dense(weight, bias) if isinstance(weight, Tensor) else _tiles(weight, bias)  # type: ignore[arg-type]
+            made = dense(weight, bias) if isinstance(weight, Tensor) else tiles(weight, bias)  # type: ignore[arg-type]
             self.kept.append(made)
             setattr(self.block, name, made)
         norms = [norm.float().contiguous() for norm in weights.norms]
@@ -299,33 +226,3 @@ def _fits(x: Tensor) -> bool:
 def _check(status: int) -> None:
     if status:
         raise RuntimeError("the workspace of a kernel was too small; this is a bug")
-
-
-def _dense(weight: Tensor, bias: Tensor | None) -> _Linear:
-    weight = weight.detach().contiguous()
-    linear = _Linear(
-        weight=weight.data_ptr(), kind=DENSE_KINDS[weight.dtype], group=1, n=weight.shape[0], k=weight.shape[1]
-    )
-    return _keep(linear, bias, [weight])
-
-
-def _tiles(weight: Tiles, bias: Tensor | None) -> _Linear:
-    linear = _Linear(
-        weight=weight.codes.data_ptr(), kind=CODES if weight.zeros is None else INT4, group=weight.group,
-        n=weight.shape[0], k=weight.shape[1], table=(c_float * 16)(*weight.values),
-    )  # fmt: skip
-    if weight.zeros is not None:
-        linear.zeros = weight.zeros.data_ptr()
-    if weight.nested is None:
-        linear.scales = weight.scales.data_ptr()
-    else:
-        linear.codes, linear.nested_offset = weight.scales.data_ptr(), float(weight.nested.offset)
-        linear.nested_table, linear.nested_scales = weight.nested.table.data_ptr(), weight.nested.scales.data_ptr()
-    return _keep(linear, bias, [weight])
-
-
-def _keep(linear: _Linear, bias: Tensor | None, owners: Sequence[object]) -> _Linear:
-    wide = None if bias is None else bias.detach().float().contiguous()
-    linear.bias = None if wide is None else wide.data_ptr()
-    linear.owners = (wide, *owners)  # what the pointers lead to
-    return linear

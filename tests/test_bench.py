@@ -2,13 +2,12 @@
 
 import json
 import sys
-from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from longhand import DEMO, Engine
-from longhand.agent import bench, bench_plot
+from longhand.agent import bench, bench_plot, cli
 from longhand.agent.replay_modes import (
     Replay,
     Turn,
@@ -142,25 +141,22 @@ def test_the_command(tmp_path, monkeypatch):
     report = json.loads(done.output)
     assert report["totals"]["append"]["computed"] == 80 + 51
     assert [turn["fed"] for turn in report["plan"]] == [80, 50]
-    spans = [{"type": "header"}, {"type": "span", "source": "prompt", "ids": [1, 2, 3]},
-             {"type": "span", "source": "sampled", "ids": [4, 5]}, {"type": "span", "source": "tool", "ids": [6]},
-             {"type": "span", "source": "sampled", "ids": [7]}]  # fmt: skip
     path = tmp_path / "run.jsonl"
-    path.write_text("\n".join(map(json.dumps, spans)))
+    asked = CliRunner().invoke(
+        cli.app, ["ask", "When was QwQ-32B released?", "--device", "cpu", "--trace", str(path), "--json"]
+    )
+    assert asked.exit_code == 0, asked.output
+    turns = json.loads(asked.stdout.splitlines()[-1])["turns"]
     done = run("--trace", path, "--modes", "append,re-encode")
     assert done.exit_code == 0, done.output
-    assert list(accumulate(row["computed"] for row in json.loads(done.output.splitlines()[-1])["turns"])) == [
-        3,
-        6,
-        8,
-        14,
-    ]
+    rows = [row for row in json.loads(done.output.splitlines()[-1])["turns"] if row["mode"] == "append"]
+    assert [row["computed"] for row in rows] == [turns[0]["fed"], turns[1]["fed"] + 1]
     assert max(map(len, done.output.splitlines()[:-1])) <= 80
     for arguments in (("--prefixes", "1,x"), ("--trace", tmp_path / "none"), ("--trace", path, "--made-up", 2),
                       ("--modes", "fast")):  # fmt: skip
         assert isinstance(run(*arguments).exception, LonghandError)
-    path.write_text('{"type": "span", "source": "prompt", "ids": [99999999]}\n')
-    assert "99999999" in str(run("--trace", path).exception)
+    path.write_text(path.read_text().replace('"ids": [', '"ids": [99999999, ', 1))
+    assert isinstance(run("--trace", path).exception, LonghandError)
     monkeypatch.setattr(bench_plot.importlib.util, "find_spec", lambda name: None)
     assert "pip install matplotlib" in str(run("--plots", tmp_path / "plots").exception)
     assert not (tmp_path / "plots").exists()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from longhand.kernels import bitsandbytes_ops, dispatch, native_ops, reference
+from longhand.kernels import bitsandbytes_ops, dispatch, native_library, native_ops, reference
 from longhand.kernels.reference import TABLES
 from longhand.kernels.weights import BLOCK, FourBit, Int4, Nested
 
@@ -336,18 +336,18 @@ def test_quantized_linear_of_bitsandbytes_equals_the_reference(batch, rows, colu
 
 def test_the_choice_of_implementation(monkeypatch, caplog):
     cpu = torch.device("cpu")
-    if native_ops.find_library():
+    if native_library.find_library():
         for quantized, plain in ((False, reference), (True, bitsandbytes_ops)):
             ops = dispatch.choose_ops(cpu, quantized)
             assert isinstance(ops, native_ops.NativeOps)
             assert ops.plain is plain
     assert not caplog.records
     # Without the library, or with one for another machine, all goes the plain way, and it is said where it matters.
-    monkeypatch.setattr(native_ops, "find_library", lambda: None)
+    monkeypatch.setattr(native_library, "find_library", lambda: None)
     assert dispatch.choose_ops(cpu, quantized=False) is reference
     assert dispatch.choose_ops(cpu, quantized=True) is bitsandbytes_ops
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    monkeypatch.setattr(native_ops, "find_library", lambda: Path(__file__))
+    monkeypatch.setattr(native_library, "find_library", lambda: Path(__file__))
     assert dispatch.choose_ops(cpu, quantized=True) is bitsandbytes_ops
     assert "does not load" in caplog.text
     monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: None)

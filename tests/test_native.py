@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from longhand import Engine, SamplingParams
 from longhand.kernels import reference
-from longhand.kernels.native_ops import LEVELS, NativeOps, find_library, load_library
-from longhand.kernels.weights import FourBit, Int4, Tiles
+from longhand.kernels.native_library import LEVELS, find_library, load_library
+from longhand.kernels.native_ops import NativeOps
+from longhand.kernels.weights import BlockWeights, FourBit, Int4, Tiles
 
 pytestmark = pytest.mark.skipif(find_library() is None, reason="the library was not built: no compiler")
 OPS = NativeOps(load_library(find_library()), reference) if find_library() else None
@@ -201,7 +202,7 @@ def folder(make_checkpoint):
 
 def engine_of(folder, monkeypatch=None, **options):
     if monkeypatch is not None:
-        monkeypatch.setattr("longhand.kernels.native_ops.find_library", lambda: None)
+        monkeypatch.setattr("longhand.kernels.native_library.find_library", lambda: None)
     return Engine.from_pretrained(folder, device="cpu", **options)
 
 
@@ -229,6 +230,31 @@ def test_an_engine_agrees_with_the_plain_one(folder, monkeypatch, options):
     want = torch.stack(logits(engine_of(folder, monkeypatch, **options), ids, [3, 4, 20, 59]))
     wide = options["dtype"] == "float32" and options.get("kv_dtype") != "bfloat16"
     assert (got - want).abs().max() < (1e-4 if wide else 0.06 * want.abs().max())
+
+
+def test_a_block_of_mixed_weights(folder, ops):
+    """Sums over groups, which int4 takes, are made once for the weights that share inputs."""
+    block = engine_of(folder, dtype="float32", quantization=None).decoder.model.layers[0]
+    linears = [part.parts for part in (block.self_attn.q_proj, block.self_attn.k_proj, block.self_attn.v_proj,
+                                       block.self_attn.o_proj, block.mlp.gate_proj, block.mlp.up_proj,
+                                       block.mlp.down_proj)]  # fmt: skip
+
+    def made(*forms):
+        weights = [
+            (weight if form is None else ops.pack(four_bit(*weight.shape, **form)), bias)
+            for (weight, bias), form in zip(linears, forms, strict=True)
+        ]
+        norms = (block.input_layernorm.weight, block.post_attention_layernorm.weight)
+        c = block.config
+        return ops.block(BlockWeights(tuple(weights), norms, 1e-6, c.num_heads, c.num_kv_heads, c.head_dim))
+
+    nf4, wide, narrow = {"kind": "nf4"}, {"kind": "int4", "block": 64}, {"kind": "int4", "block": 32}
+    assert made(*[nf4] * 7) is not None
+    assert made(*[wide] * 7) is not None
+    assert made(None, *[nf4] * 6) is not None
+    assert made(nf4, *[wide] * 6) is None
+    assert made(None, *[wide] * 6) is None
+    assert made(narrow, *[wide] * 6) is None
 
 
 @settings(deadline=None, max_examples=25)

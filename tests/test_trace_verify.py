@@ -20,7 +20,7 @@ from longhand.agent.trace_logits import FULL_ROW, TOP, compare, pack
 from longhand.agent.trace_replay import TraceSearch, agent_of, replay
 from longhand.agent.trace_verify import TOLERANCE, verify
 from longhand.engine.errors import LonghandError
-from longhand.kernels.native_ops import find_library
+from longhand.kernels.native_library import find_library
 
 pytestmark = pytest.mark.skipif(not (DEMO / "config.json").exists(), reason=f"{DEMO} is not there: train it first")
 

@@ -61,8 +61,6 @@ struct BlockSpace {
     static int64_t round(int64_t floats) { return (floats + 15) / 16 * 16; }
     BlockSpace(const LhBlock &b, int64_t m, int64_t positions) : shape{m, positions, b.heads, b.kv_heads, b.head_dim} {
         int64_t all = (int64_t)(b.heads + 2 * b.kv_heads) * b.head_dim, q = (int64_t)b.heads * b.head_dim;
-        int64_t wide = b.intermediate > b.hidden ? b.intermediate : b.hidden;
-        wide = wide > q ? wide : q;
         inputs = 0;                                // [m, hidden or q]: what a product takes
         projected = inputs + round(m * (b.hidden > q ? b.hidden : q));  // [m, q + k + v]
         queries = projected + round(m * all);      // [m, q], rotated
@@ -74,10 +72,9 @@ struct BlockSpace {
         for (const LhLinear *w : taking)
             if (w->kind == LH_INT4 && w->k / w->group > groups) groups = w->k / w->group;
         shared = sums + round(m * groups);
-        int64_t products = 2 * LINEAR_SPACE;
+        int64_t products = 2 * LINEAR_OWN;
         own = round(products > shape.scratch() ? products : shape.scratch());
     }
-    static constexpr int64_t LINEAR_SPACE = TASK_ROWS * WIDTH;
 };
 
 template <class A> static void sum_groups(Member &member, const LhLinear &w, const A *x, int64_t m, float *sums) {
@@ -110,7 +107,7 @@ template <class Way, class A, class X, class C> static void block_by(void *argum
 
     member.each(m, [&](int64_t r) { norm_row(x + r * b.hidden, b.norm1, b.eps, b.hidden, inputs + r * b.hidden); });
 
-    sum_groups(member, b.q, inputs, m, sums);  // q, k and v share their inputs, and in int4 the size of their groups
+    sum_groups(member, b.q, inputs, m, sums);  // q, k and v are of one kind (native_ops.py), and share their inputs
     int64_t q_tasks = tasks_of(b.q, m), k_tasks = tasks_of(b.k, m), v_tasks = tasks_of(b.v, m);
     member.each(q_tasks + k_tasks + v_tasks, [&](int64_t task) {
         const LhLinear &w = task < q_tasks ? b.q : task < q_tasks + k_tasks ? b.k : b.v;
@@ -136,7 +133,7 @@ template <class Way, class A, class X, class C> static void block_by(void *argum
     member.each(m, [&](int64_t r) { norm_row(x + r * b.hidden, b.norm2, b.eps, b.hidden, inputs + r * b.hidden); });
     sum_groups(member, b.gate, inputs, m, sums);
     member.each(tasks_of(b.gate, m), [&](int64_t task) {
-        float *gate = own, *up = own + BlockSpace::LINEAR_SPACE;
+        float *gate = own, *up = own + LINEAR_OWN;
         Part part = task_product(b.gate, inputs, sums, m, task, gate);
         task_product(b.up, inputs, sums, m, task, up);
         for (int64_t r = 0; r < part.rows; r++)

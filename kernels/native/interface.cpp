@@ -90,7 +90,8 @@ int64_t lh_linear_workspace(const LhLinear *linear, int64_t m, int threads) { re
 
 int lh_linear(const LhLinear *linear, int dtype, const void *x, int64_t m, void *out, int threads, void *work, int64_t bytes) {
     if (bytes < lh_linear_workspace(linear, m, threads)) return -1;
-    return level().linear(linear, dtype, x, m, out, threads, work);
+    level().linear(linear, dtype, x, m, out, threads, work);
+    return 0;
 }
 
 void lh_rms_norm(int dtype, const void *x, const float *weight, float eps, int64_t m, int64_t size, void *out) {
@@ -110,7 +111,8 @@ int64_t lh_attention_workspace(int64_t m, int64_t positions, int64_t heads, int6
 int lh_attention(int dtype, int kv_dtype, const void *q, const void *keys, const void *values, int64_t m, int64_t positions,
                  int64_t heads, int64_t kv_heads, int64_t d, void *out, int threads, void *work, int64_t bytes) {
     if (bytes < lh_attention_workspace(m, positions, heads, kv_heads, d, threads)) return -1;
-    return level().attention(dtype, kv_dtype, q, keys, values, m, positions, heads, kv_heads, d, out, threads, work);
+    level().attention(dtype, kv_dtype, q, keys, values, m, positions, heads, kv_heads, d, out, threads, work);
+    return 0;
 }
 
 int64_t lh_block_workspace(const LhBlock *block, int64_t m, int64_t positions, int threads) {
@@ -120,6 +122,7 @@ int64_t lh_block_workspace(const LhBlock *block, int64_t m, int64_t positions, i
 int lh_block(const LhBlock *block, void *x, int64_t m, const float *cos, const float *sin, void *keys, void *values,
              int64_t position, int threads, void *work, int64_t bytes) {
     if (bytes < lh_block_workspace(block, m, position + m, threads)) return -1;
-    return level().block(block, x, m, cos, sin, keys, values, position, threads, work);
+    level().block(block, x, m, cos, sin, keys, values, position, threads, work);
+    return 0;
 }
 }

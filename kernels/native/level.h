@@ -34,7 +34,6 @@ struct LinearCall {
 };
 
 static int64_t linear_shared(const LhLinear &w, int64_t m) { return w.kind == LH_INT4 ? (m * (w.k / w.group) + 15) / 16 * 16 : 0; }
-constexpr int64_t LINEAR_OWN = TASK_ROWS * WIDTH;
 
 template <class A, class X> static void linear_by(void *argument, Member &member) {
     LinearCall &call = *(LinearCall *)argument;
@@ -51,7 +50,7 @@ template <class A, class X> static void linear_by(void *argument, Member &member
         });
         x = wide;
     }
-    if (sums_size) member.each(call.m, [&](int64_t r) { group_sums(w, x + r * w.k, space.shared + r * (w.k / w.group)); });
+    sum_groups(member, w, x, call.m, space.shared);
     X *out = (X *)call.out;
     member.each(tasks_of(w, call.m), [&](int64_t task) {
         Part part = task_product(w, x, space.shared, call.m, task, space.own);
@@ -60,16 +59,15 @@ template <class A, class X> static void linear_by(void *argument, Member &member
     });
 }
 
-static int linear(const LhLinear *w, int dtype, const void *x, int64_t m, void *out, int threads, void *work) {
+static void linear(const LhLinear *w, int dtype, const void *x, int64_t m, void *out, int threads, void *work) {
     LinearCall call{w, x, m, out, work};
 #if LEVEL >= 3
     if (dtype == LH_BF16 && w->kind >= LH_CODES) {
         run_team(threads, linear_by<bf16, bf16>, &call);
-        return 0;
+        return;
     }
 #endif
     run_team(threads, dtype == LH_BF16 ? linear_by<float, bf16> : linear_by<float, float>, &call);
-    return 0;
 }
 
 static int64_t linear_workspace(const LhLinear *w, int64_t m, int threads) {
@@ -87,7 +85,7 @@ template <class X> static void dequantize_by(void *argument, Member &member) {
     const int64_t groups = w.k / w.group;
     Table table = load_table(w.table);
     member.each(quads_of(w) * QUAD, [&](int64_t tile) {
-        const uint8_t *data = (const uint8_t *)w.weight + tile / QUAD * QUAD * w.k * 8 + tile % QUAD * 64;
+        const uint8_t *data = codes_of(w, tile);
         int64_t rows = w.n - tile * TILE < TILE ? w.n - tile * TILE : TILE;
         X *out = (X *)call.out + tile * TILE * w.k;
         for (int64_t g = 0; g < groups && rows > 0; g++) {
@@ -143,24 +141,19 @@ template <class Way, class A, class C> static void attention_call(void *argument
     attention_by<Way, A, C>(member, call.shape, (const A *)call.q, (const C *)call.keys, (const C *)call.values, (A *)call.out, space.own, space.shared);
 }
 
-static int attention(int dtype, int kv_dtype, const void *q, const void *keys, const void *values, Shape shape, void *out, int threads, void *work) {
-    AttentionCall call{shape, q, keys, values, out, work};
+static void attention(int dtype, int kv_dtype, const void *q, const void *keys, const void *values, int64_t m, int64_t positions,
+                      int64_t heads, int64_t kv_heads, int64_t d, void *out, int threads, void *work) {
+    AttentionCall call{Shape{m, positions, heads, kv_heads, d}, q, keys, values, out, work};
     TeamFunction function;
     if (dtype == LH_BF16) {
         function = kv_dtype == LH_BF16 ? attention_call<Plain<bf16, bf16>, bf16, bf16> : attention_call<Plain<bf16, float>, bf16, float>;
 #if LEVEL >= 3
-        if (kv_dtype == LH_BF16 && shape.d % 32 == 0) function = attention_call<Pairs, bf16, bf16>;
+        if (kv_dtype == LH_BF16 && d % 32 == 0) function = attention_call<Pairs, bf16, bf16>;
 #endif
     } else {
         function = kv_dtype == LH_BF16 ? attention_call<Plain<float, bf16>, float, bf16> : attention_call<Plain<float, float>, float, float>;
     }
     run_team(threads, function, &call);
-    return 0;
-}
-
-static int attention_any(int dtype, int kv_dtype, const void *q, const void *keys, const void *values, int64_t m, int64_t positions,
-                         int64_t heads, int64_t kv_heads, int64_t d, void *out, int threads, void *work) {
-    return attention(dtype, kv_dtype, q, keys, values, Shape{m, positions, heads, kv_heads, d}, out, threads, work);
 }
 
 static int64_t attention_workspace(int64_t m, int64_t positions, int64_t heads, int64_t kv_heads, int64_t d, int threads) {
@@ -168,24 +161,23 @@ static int64_t attention_workspace(int64_t m, int64_t positions, int64_t heads, 
     return 4 * (s.shared() + s.scratch() * threads) + 64;
 }
 
-static int block_any(const LhBlock *block, void *x, int64_t m, const float *cos, const float *sin, void *keys, void *values,
-                     int64_t position, int threads, void *work) {
-    BlockCall call{block, x, cos, sin, keys, values, work, m, position};
-    bool narrow = block->dtype == LH_BF16, narrow_cache = block->kv_dtype == LH_BF16;
+static void block(const LhBlock *b, void *x, int64_t m, const float *cos, const float *sin, void *keys, void *values,
+                  int64_t position, int threads, void *work) {
+    BlockCall call{b, x, cos, sin, keys, values, work, m, position};
+    bool narrow = b->dtype == LH_BF16, narrow_cache = b->kv_dtype == LH_BF16;
     TeamFunction function;
     if (narrow) {
         function = narrow_cache ? block_by<Plain<float, bf16>, float, bf16, bf16> : block_by<Plain<float, float>, float, bf16, float>;
 #if LEVEL >= 3
-        if (block->q.kind >= LH_CODES) {
+        if (b->q.kind >= LH_CODES) {
             function = block_by<Plain<bf16, float>, bf16, bf16, float>;
-            if (narrow_cache) function = block->head_dim % 32 ? block_by<Plain<bf16, bf16>, bf16, bf16, bf16> : block_by<Pairs, bf16, bf16, bf16>;
+            if (narrow_cache) function = b->head_dim % 32 ? block_by<Plain<bf16, bf16>, bf16, bf16, bf16> : block_by<Pairs, bf16, bf16, bf16>;
         }
 #endif
     } else {
         function = narrow_cache ? block_by<Plain<float, bf16>, float, float, bf16> : block_by<Plain<float, float>, float, float, float>;
     }
     run_team(threads, function, &call);
-    return 0;
 }
 
 static int64_t block_workspace(const LhBlock *block, int64_t m, int64_t positions, int threads) {
@@ -197,5 +189,5 @@ static int64_t block_workspace(const LhBlock *block, int64_t m, int64_t position
 
 const Level TABLE = {
     NAME::linear, NAME::linear_workspace, NAME::dequantize, NAME::rms_norm, NAME::swiglu, NAME::rope,
-    NAME::attention_any, NAME::attention_workspace, NAME::block_any, NAME::block_workspace,
+    NAME::attention, NAME::attention_workspace, NAME::block, NAME::block_workspace,
 };

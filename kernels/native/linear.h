@@ -6,6 +6,7 @@ constexpr int QUAD = 4;          // tiles that lie side by side, and that one ta
 constexpr int WIDTH = QUAD * TILE;
 constexpr int AHEAD = 4096;      // bytes of a weight that are asked for before they are needed
 constexpr int TASK_ROWS = 128;   // rows of x of a task
+constexpr int64_t LINEAR_OWN = TASK_ROWS * WIDTH;  // floats that a task's product takes
 
 static inline int64_t quads_of(const LhLinear &w) { return (w.n + WIDTH - 1) / WIDTH; }
 // Where the scales, codes or zeros of a tile's group lie.
@@ -36,12 +37,30 @@ template <class A> static void group_sums(const LhLinear &w, const A *x, float *
     }
 }
 
+// Where the codes of a tile begin; those of the next 8 inputs lie 64 * QUAD bytes further.
+static inline const uint8_t *codes_of(const LhLinear &w, int64_t tile) {
+    return (const uint8_t *)w.weight + tile / QUAD * QUAD * w.k * 8 + tile % QUAD * 64;
+}
+
+// total += a group's partial sums, less its zero point, times its scale.
+template <int T, int R>
+static inline void add_group(const LhLinear &w, int64_t tile, int64_t g, int64_t groups, const float *sums, V (&part)[T][R], V (&total)[T][R]) {
+    for (int t = 0; t < T; t++) {
+        V scale = group_scale(w, tile + t, g, groups);
+        if (w.kind == LH_INT4) {
+            V offset = bytes(w.zeros + group_at(tile + t, g, groups));
+            for (int r = 0; r < R; r++) part[t][r] = sub(part[t][r], mul(offset, all(sums[r * groups + g])));
+        }
+        for (int r = 0; r < R; r++) total[t][r] = fma(part[t][r], scale, total[t][r]);
+    }
+}
+
 // Four bits, T tiles by R rows of x: out[row][lane of tile], float32. sums: per row of x, of each group.
-template <class A, int T, int R>
-static inline void codes_kernel(const LhLinear &w, const A *x, const float *sums, int64_t tile, float *out, int64_t stride) {
+template <int T, int R>
+static inline void codes_rows(const LhLinear &w, const float *x, const float *sums, int64_t tile, float *out, int64_t stride) {
     const int64_t groups = w.k / w.group, k = w.k;
     const uint8_t *data[T];
-    for (int t = 0; t < T; t++) data[t] = (const uint8_t *)w.weight + tile / QUAD * QUAD * k * 8 + (tile % QUAD + t) * 64;
+    for (int t = 0; t < T; t++) data[t] = codes_of(w, tile + t);
     Table table = load_table(w.table);
     V total[T][R];
     for (int t = 0; t < T; t++)
@@ -50,26 +69,19 @@ static inline void codes_kernel(const LhLinear &w, const A *x, const float *sums
         V part[T][R];
         for (int t = 0; t < T; t++)
             for (int r = 0; r < R; r++) part[t][r] = zero();
-        const A *at = x + g * w.group;
+        const float *at = x + g * w.group;
         for (int c = 0; c < w.group; c += 8, at += 8) {
             Words words[T];
             for (int t = 0; t < T; t++) words[t] = load_words(data[t]), data[t] += 64 * QUAD;
 #define STEP(SHIFT, INPUT) \
     for (int t = 0; t < T; t++) { \
         V value = look_up<SHIFT>(table, words[t]); \
-        for (int r = 0; r < R; r++) part[t][r] = fma(value, all(widen(at[r * k + INPUT])), part[t][r]); \
+        for (int r = 0; r < R; r++) part[t][r] = fma(value, all(at[r * k + INPUT]), part[t][r]); \
     }
             STEP(0, 0) STEP(16, 1) STEP(4, 2) STEP(20, 3) STEP(8, 4) STEP(24, 5) STEP(12, 6) STEP(28, 7)
 #undef STEP
         }
-        for (int t = 0; t < T; t++) {
-            V scale = group_scale(w, tile + t, g, groups);
-            if (w.kind == LH_INT4) {
-                V offset = bytes(w.zeros + group_at(tile + t, g, groups));
-                for (int r = 0; r < R; r++) part[t][r] = sub(part[t][r], mul(offset, all(sums[r * groups + g])));
-            }
-            for (int r = 0; r < R; r++) total[t][r] = fma(part[t][r], scale, total[t][r]);
-        }
+        add_group<T, R>(w, tile, g, groups, sums, part, total);
     }
     for (int t = 0; t < T; t++)
         for (int r = 0; r < R; r++) store(out + r * stride + t * TILE, total[t][r]);
@@ -86,10 +98,10 @@ static inline __m512bh pair(const bf16 *x) {
 // The same with bfloat16 products, two inputs to a lane. Codes are looked up as bfloat16: the low five bits of each
 // 16-bit half choose among 32 entries, and the table is there twice, so what lies above a code needs no mask.
 template <int T, int R>
-static inline void codes_kernel(const LhLinear &w, const bf16 *x, const float *sums, int64_t tile, float *out, int64_t stride) {
+static inline void codes_rows(const LhLinear &w, const bf16 *x, const float *sums, int64_t tile, float *out, int64_t stride) {
     const int64_t groups = w.k / w.group, k = w.k;
     const uint8_t *data[T];
-    for (int t = 0; t < T; t++) data[t] = (const uint8_t *)w.weight + tile / QUAD * QUAD * k * 8 + (tile % QUAD + t) * 64;
+    for (int t = 0; t < T; t++) data[t] = codes_of(w, tile + t);
     // The first pass over a quad asks memory for all of it; the passes after find it in the cache.
     const char *ahead = (const char *)data[0] + (tile % QUAD ? 0 : AHEAD);
     alignas(64) bf16 entries[32];
@@ -121,30 +133,13 @@ static inline void codes_kernel(const LhLinear &w, const bf16 *x, const float *s
             STEP(0) STEP(4) STEP(8) STEP(12)
 #undef STEP
         }
-        for (int t = 0; t < T; t++) {
-            V scale = group_scale(w, tile + t, g, groups);
-            if (w.kind == LH_INT4) {
-                V offset = bytes(w.zeros + group_at(tile + t, g, groups));
-                for (int r = 0; r < R; r++) part[t][r] = sub(part[t][r], mul(offset, all(sums[r * groups + g])));
-            }
-            for (int r = 0; r < R; r++) total[t][r] = fma(part[t][r], scale, total[t][r]);
-        }
+        add_group<T, R>(w, tile, g, groups, sums, part, total);
     }
     for (int t = 0; t < T; t++)
         for (int r = 0; r < R; r++) store(out + r * stride + t * TILE, total[t][r]);
 }
 
-template <int T, int R>
-static inline void codes_rows(const LhLinear &w, const bf16 *x, const float *sums, int64_t tile, float *out, int64_t stride) {
-    codes_kernel<T, R>(w, x, sums, tile, out, stride);
-}
-
 #endif
-
-template <int T, int R>
-static inline void codes_rows(const LhLinear &w, const float *x, const float *sums, int64_t tile, float *out, int64_t stride) {
-    codes_kernel<float, T, R>(w, x, sums, tile, out, stride);
-}
 
 // Dense rows, lanes along k: four rows of the weight by R of x.
 template <class W, class A, int R>

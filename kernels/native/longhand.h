@@ -34,7 +34,7 @@ struct LhBlock {
     int32_t dtype, kv_dtype;      // of x, and of the cache's rows
 };
 
-// Counts changes of this interface; VERSION in native_ops.py says which one Python was written for.
+// Counts changes of this interface; VERSION in native_library.py says which one Python was written for.
 int lh_version();
 
 // The instruction set in use: 0 portable, 1 AVX2, 2 AVX-512, 3 AVX-512 with BF16. lh_force lowers it, for tests.
