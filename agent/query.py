@@ -117,9 +117,10 @@ thick thickness
 long last take during duration
 old age; heavy weigh mass; fast speed; large size area cover; hot cold temperature
 """
+_UPPER = "A-Z" + "".join(filter(str.isupper, map(chr, range(0xC0, 0x250))))  # Latin letters
 _CAPITAL = (
     rf"(?!(?:{_MONTH}|The|It|He|She|They|In|On|At|Its|His|Her|This|That|A|An|And|But|For|By|To|Of|From|After|When|As"
-    r"|With|There|Their|These|One|Two|I)\b)[A-Z][^\W\d_]*(?:['\u2019.-][^\W\d_]+)*"
+    rf"|With|There|Their|These|One|Two|I)\b)[{_UPPER}][^\W\d_]*(?:['\u2019.-][^\W\d_]+)*"
 )
 _FULL_NAME = rf"{_CAPITAL}\.?(?:\s(?:(?:da|de|del|della|di|du|la|le|van|von|den|der|of|the|al|bin)\s)*{_CAPITAL}\.?)+"
 _PLACED = r"(?:in|at|on|near|off|above|below|between|outside|inside|along|beside|opposite|under|behind|from|to|into|of)"
@@ -137,7 +138,7 @@ _LOOKS: dict[str, list[tuple[float, str]]] = {
         (1.0, rf"\b[Bb]y (?:the )?(?:[\w-]+ ){{0,4}}?(?P<new>{_FULL_NAME})|(?<=[\w,;:)] )(?P<new2>{_FULL_NAME})"),
         (0.9, rf"(?P<new>{_FULL_NAME})"),
         (0.7, rf"\b[Bb]y (?:the )?(?:[\w-]+ ){{0,3}}?(?P<new>{_CAPITAL})"),
-        (0.5, rf"(?<=[\w,;:] )(?P<new>{_CAPITAL})"),
+        (0.5, rf"(?<=[\w,;:] )(?<! in )(?<! at )(?<! near )(?<! church of )(?<! city of )(?P<new>{_CAPITAL})"),
         (0.3, r"\bby (?:a|an|the|two|three|its|his|her|local)\b"),
     ],
     "place": [
@@ -293,7 +294,10 @@ class Query:
             return False
         told = [bool(said & measure) for measure in _measures()[:5]]
         asked = [not measure.isdisjoint(self.stems) for measure in _measures()[:5]]
-        return any(told) and any(asked) and not any(map(min, told, asked))
+        if any(map(min, told, asked)):
+            return False
+        _, deep, wide, _, thick = asked  # a bare length may be a height, but hardly ever one of these
+        return deep or wide or thick or (any(told) and any(asked))
 
     def _fit_number(self, sentence: str) -> float:
         """1: the counted thing follows a number within three words; 0.8: both occur; 0.5: a number. For "how

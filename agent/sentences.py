@@ -136,6 +136,7 @@ _HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the 
 _NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")
 _YEAR = re.compile(r"1\d{3}|20\d\d")
 _BRACKETS = re.compile(r"\([^()]*\)")
+_ANOTHERS_BIRTH = re.compile(r"\bg(?:i|a)v(?:e|es|en|ing) birth\b", re.IGNORECASE)
 
 
 def unanswered(
@@ -149,6 +150,7 @@ def _left_open(
     question: str, answer: str, cited: Sequence[SearchResult], results: Sequence[SearchResult]
 ) -> Iterator[str]:
     asked = Query.parse(question)
+    answer = _ANOTHERS_BIRTH.sub(" ", answer)
     titled = _stems(" ".join(source.title for source in cited))
     said = titled | _stems(" ".join([answer, *(source.content for source in cited)]))
     whole = len(words(answer)) >= WHOLE
@@ -179,7 +181,8 @@ def _left_open(
     if missing and len(missing) > half:
         yield f"the cited result does not speak of {missing[0]!r}"
     fit = max(fits.values(), default=0.0)
-    if asked.wants and (fit == 0 or (fit <= 0.5 and asked.measured and "size" not in asked.wants)):
+    vague = 0.5 if asked.measured and "size" not in asked.wants else 0.3 if asked.wants == ("place",) else 0.0
+    if asked.wants and fit <= vague:
         yield f"the answer holds no {asked.wants[0]}, which was asked for"
 
     others = [result for result in results if result not in cited]

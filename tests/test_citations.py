@@ -249,6 +249,14 @@ ASKED = [  # title, question, what answers it, what does not, why not
     (BRIDGE, "How old was Anna Berg when the bridge opened?",
      "Anna Berg was aged only 37 when the bridge opened its gates.",
      "Anna Berg came in 1937 when the bridge opened its gates to all.", "holds no age"),
+    (BRIDGE, "How deep is the harbour at the bridge?", "The harbour at the bridge has a depth of 12 metres at ebb.",
+     "The harbour at the bridge runs for 700 metres without a single lock.", "holds no length"),
+    (BRIDGE, "Who was the mother of Anna Berg?", "The mother of Anna Berg was a weaver by the bridge, Ida Rom.",
+     "Anna Berg lies beside the mother of her child in the church of Orme.", "holds no person"),
+    (BRIDGE, "When was Anna Berg born?", "Anna Berg was born in 1832 beside the bridge, in a mill.",
+     "Anna Berg built the bridge for his wife, who died in 1631 while giving birth to a son.", "speak of 'born'"),
+    (BRIDGE, "Where was Anna Berg born?", "Anna Berg was born in Åmål, far from the bridge and the sea.",
+     "Anna Berg was born in December 1284, as the brave Olaf Strand tells.", "holds no place"),
 ]  # fmt: skip
 
 
