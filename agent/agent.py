@@ -110,6 +110,14 @@ def check_question(question: str) -> str:
     return question
 
 
+def limit_notice(searches: int) -> str:
+    """What the model reads when it may not search any more."""
+    return (
+        f"The limit of {searches} searches is reached; no more searches can be made. "
+        "Give your final answer now, from what you have found."
+    )
+
+
 def query_key(query: str) -> str:
     """What makes two queries the same."""
     return " ".join(query.casefold().split())
@@ -243,8 +251,7 @@ class Run:
             return self.feed_response(call.query, known[key], None, repeated=True)
         if tired or len(self.searches) >= agent.budget.searches:
             self.refusals += 1
-            notice = f"The limit of {agent.budget.searches} searches is reached; no more searches can be made. "
-            return self.feed_response(call.query, (), notice + "Give your final answer now, from what you have found.")
+            return self.feed_response(call.query, (), limit_notice(agent.budget.searches))
         try:
             results = tuple(agent.search.search(call.query))
         except SearchError as error:
@@ -298,7 +305,8 @@ class Run:
         ids = [i for i in session.ids[self.segment_start : end] if i not in self.tokenizer.added]
         text = self.tokenizer.decode(ids).strip()
         results = [result for known in self.agent._known.values() for result in known]
-        citations, unsupported = check_answer(self.question, text, results, searched=bool(self.searches))
+        last = self.searches[-1] if self.searches else None
+        citations, unsupported = check_answer(self.question, text, results, bool(self.searches), last)
         return Answer(
             text, citations, unsupported, list(self.searches), session.turns[self.first_turn :], session.recomputed,
             reason, spans(session),

@@ -32,19 +32,24 @@ _NOT_FOUND = re.compile(
     re.IGNORECASE,
 )
 _WHICH = re.compile(r"\bwhich\b", re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:it|its|he|him|his|she|her|they|them|their)\b", re.IGNORECASE)
 _TO_THE_MODEL = re.compile(r"\b(?:you|your|yourself)\b|你|您", re.IGNORECASE)
 REPEATED = 0.8  # share of words in the same order that makes a sentence a repetition of another
 WORDS_HELD = 0.6  # share of a sentence's content words that its sources must hold; numbers and names: all of them
 
 
 def check_answer(
-    question: str, text: str, results: Sequence[SearchResult], searched: bool
-) -> tuple[list[Citation], list[Unsupported]]:
+    question: str, text: str, results: Sequence[SearchResult], searched: bool,
+    last: tuple[str, Sequence[SearchResult]] | None = None,
+) -> tuple[list[Citation], list[Unsupported]]:  # fmt: skip
     """The citations of an answer (each url once, in order), and what its sources do not support.
 
     Checked by words, not by meaning: every url must be one that a search returned; numbers and names of a cited
     sentence must occur in a result that it cites, and most of its other words; what is cited must speak of what was
     asked. Answers that say they found nothing need no source.
+
+    `last`: the query of the last search and what it found. It tells what the end of an answer is about that goes from
+    one source to another ("the designer of the bridge", then a birth), and what a pronoun in the question stands for.
     """
     by_url: dict[str, list[SearchResult]] = {}
     for result in results:
@@ -52,6 +57,7 @@ def check_answer(
     citations: dict[str, Citation] = {}
     unsupported: list[Unsupported] = []
     held: dict[tuple[str, ...], _Held] = {}
+    claims: list[tuple[str, tuple[str, ...]]] = []
     for claim, links in _claims(text, by_url):
         for link in links:
             if link.url in by_url:
@@ -62,6 +68,7 @@ def check_answer(
         known = tuple(dict.fromkeys(link.url for link in links if link.url in by_url))
         if not known:
             continue
+        claims.append((claim, known))
         if known not in held:
             held[known] = _Held.of([result for url in known for result in by_url[url]])
         titles = [link.title for link in links if link.url in by_url and not _LABEL.fullmatch(link.title)]
@@ -72,9 +79,25 @@ def check_answer(
         cited = [result for url in citations for result in by_url[url]]
         if not cited and not unsupported and text and (searched or _asks_for_a_fact(question)):
             unsupported.append(Unsupported("uncited", text, None, "the answer cites no source"))
-        if searched and cited and (gap := unanswered(question, _without_links(text, citations), cited, results)):
-            unsupported.append(Unsupported("question", text, cited[0].url, gap))
+        if searched and cited:
+            gap = unanswered(question, _without_links(text, citations), cited, results)
+            if gap is None and last is not None:
+                gap = _strays(question, claims, last)
+            if gap is not None:
+                unsupported.append(Unsupported("question", text, cited[0].url, gap))
     return list(citations.values()), unsupported
+
+
+def _strays(
+    question: str, claims: Sequence[tuple[str, tuple[str, ...]]], last: tuple[str, Sequence[SearchResult]]
+) -> str | None:
+    """Why the end of an answer does not speak of what was searched for last; None if it does, or need not."""
+    query, found = last
+    if not claims or not (_PRONOUN.search(question) or len({urls for _, urls in claims}) > 1):
+        return None
+    claim, urls = claims[-1]
+    cited = [result for result in found if result.url in urls]
+    return unanswered(query, claim, cited, found) if cited else None
 
 
 def is_not_found(text: str) -> bool:

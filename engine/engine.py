@@ -16,8 +16,8 @@ from .config import ModelConfig
 from .decoder import Decoder
 from .errors import LonghandError
 from .fit import context_that_fits
-from .hub import resolve
-from .options import check_options, choose_device, choose_setup, context_limit
+from .hub import resolve, resolve_config
+from .options import Setup, check_options, choose_device, choose_setup, context_limit
 from .session import Session
 from .store import restore_session
 from .tokenizer import ControlIds, Tokenizer
@@ -72,17 +72,24 @@ class Engine:
         """
         check_options(quantization, dtype, kv_dtype, head, embedding)
         on = choose_device(device)
+
+        def plan(folder: Path, config: ModelConfig, asked: str | None, kept: str | None) -> tuple[Setup, int]:
+            config = config if yarn is None else config.with_yarn(yarn)
+            try:
+                setup = choose_setup(config, on, asked, dtype, kv_dtype, double_quant, head, embedding, kept)
+            except LonghandError as error:
+                raise LonghandError(f"{folder}: {error}") from None
+            if max_context is None:
+                return setup, context_that_fits(folder, setup, on, yarn)
+            return setup, context_limit(config, max_context)
+
+        config_file = resolve_config(path_or_hub_id)  # what cannot fit is refused before its tensors are downloaded
+        told = ModelConfig.from_file(config_file)  # of a stored form not all
+        plan(config_file.parent, told, "auto" if told.quantization else quantization, None)
         checkpoint = Checkpoint(resolve(path_or_hub_id))
         config = checkpoint.config if yarn is None else checkpoint.config.with_yarn(yarn)
         kept = _stored_form(checkpoint)
-        try:
-            setup = choose_setup(config, on, quantization, dtype, kv_dtype, double_quant, head, embedding, kept)
-        except LonghandError as error:
-            raise LonghandError(f"{checkpoint.folder}: {error}") from None
-        if max_context is None:
-            context = context_that_fits(checkpoint.folder, setup, on, yarn)
-        else:
-            context = context_limit(config, max_context)
+        setup, context = plan(checkpoint.folder, checkpoint.config, quantization, kept)
         quantize = Quantize(double_quant, head == "nf4") if setup.quantize else None
         real_dtype, cache_dtype = getattr(torch, setup.dtype), getattr(torch, setup.kv_dtype)
         with torch.device("meta"):

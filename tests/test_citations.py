@@ -375,3 +375,30 @@ def test_a_hundred_kilobytes_take_no_square(text):
     started = time.process_time()
     check_answer(question, text, RESULTS, True)
     assert time.process_time() - started < 15  # the longest takes 3 seconds, the square of 100,000 steps minutes
+
+
+DESIGNER = SearchResult("The bridge", "bridge.md#1", "The bridge was designed in 1901 by Anna Berg of Orme.")
+BIRTH = SearchResult("Anna Berg", "berg.md#1", "Anna Berg was born in 1871 at Ruhn, far from any bridge.")
+DEATH = SearchResult("Anna Berg", "berg.md#2", "Anna Berg died in 1940 in the tower of the bridge at Orme.")
+OTHER = SearchResult("Olaf Strand", "strand.md#1", "Olaf Strand was born in 1866, in the year of the long winter.")
+
+
+@pytest.mark.parametrize(("end", "holds"), [(BIRTH, True), (DEATH, False), (OTHER, False)])
+def test_the_end_of_two_hops_answers_the_last_query(end, holds):
+    question = "When was the designer of the bridge born?"
+    text = "\n\n".join(f"{one.content} [{one.title}]({one.url})" for one in (DESIGNER, end))
+    last = ("When Anna Berg born", [end])
+    citations, unsupported = check_answer(question, text, [DESIGNER, end], True, last)
+    assert [citation.url for citation in citations] == ["bridge.md#1", end.url]
+    assert [item.kind for item in unsupported] == ([] if holds else ["question"])
+    alone = f"{DESIGNER.content} [{DESIGNER.title}]({DESIGNER.url})"  # answers of one source are asked nothing more
+    assert check_answer("When was the bridge designed?", alone, [DESIGNER], True, last)[1] == []
+
+
+def test_a_pronoun_stands_for_what_was_searched_for():
+    text = f"{OTHER.content} [{OTHER.title}]({OTHER.url})"
+    last = ("When Anna Berg born", [OTHER, DEATH])
+    assert [u.kind for u in check_answer("When was she born?", text, [OTHER, DEATH], True, last)[1]] == ["question"]
+    text = f"{BIRTH.content} [{BIRTH.title}]({BIRTH.url})"
+    last = ("When Anna Berg born", [BIRTH])
+    assert check_answer("When was she born?", text, [BIRTH], True, last)[1] == []

@@ -301,3 +301,22 @@ def test_a_terminal_sees_bytes_go_by(hub, environment):
     assert out.count("\n") == 1
     assert re.search(rb"1\.\d+MB? ?/ ?1\.\d+MB?", seen), seen
     assert b"100%" in seen
+
+
+def test_what_cannot_fit_is_refused_before_it_is_downloaded(hub, environment):
+    config = json.loads(hub.files["config.json"])
+    hub.files["config.json"] = json.dumps(config | {"num_hidden_layers": 2_000_000}).encode()
+    code = """
+from longhand import Engine
+from longhand.engine.errors import LonghandError
+try:
+    Engine.from_pretrained("owner/tiny")
+except LonghandError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment,
+                          stdin=subprocess.DEVNULL)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "does not fit" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert hub.fetched() == ["config.json"]
