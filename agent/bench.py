@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +22,7 @@ app = typer.Typer(help="Measure what keeping the cache across tool turns saves."
 DOCS = Path(__file__).parent / "demo" / "docs"
 CAPTION = (
     "times: of append. differs: at the first id that is not the run's.\n"
+    "lost: ids that were fed and never reach the model.\n"
     "KL: of the first id's distribution from append's, in nats."
 )
 QUESTION = "How many layers does QwQ-32B have?"
@@ -34,14 +36,14 @@ def bench() -> None:
 @app.command()
 def turns(
     question: Annotated[str, typer.Argument(help="asked once, and the run replayed")] = QUESTION,
-    model: Annotated[str | None, typer.Option(help="checkpoint folder or hub id [default: the built-in model]")] = None,
+    model: Annotated[str | None, typer.Option(help="checkpoint folder or hub id (default: the built-in model)")] = None,
     trace: Annotated[Path | None, typer.Option(help="replay this recorded run instead of asking")] = None,
     made_up: Annotated[int, typer.Option(help="replay a made-up run of so many turns instead of asking")] = 0,
     prompt: Annotated[int, typer.Option(help="of a made-up run: ids of the prompt")] = 600,
     thinking: Annotated[int, typer.Option(help="of a made-up run: ids sampled in each turn")] = 80,
     response: Annotated[int, typer.Option(help="of a made-up run: ids of each tool response")] = 300,
     prefixes: Annotated[str, typer.Option(help="prefix lengths for the sweep, with commas; '' for none")] = "",
-    modes: Annotated[str, typer.Option(help="some of append,re-encode,re-tokenize,re-template")] = "",
+    modes: Annotated[str, typer.Option(help="some of append,re-encode,re-tokenize,re-template,notebook")] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N")] = None,
     plots: Annotated[Path | None, typer.Option(help="write pictures (PNG and SVG) to this folder")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON line and nothing else")] = False,
@@ -148,28 +150,34 @@ def measure(
 
 
 def totals(rows: Sequence[Measured]) -> dict[str, float]:
-    return {"computed": sum(row.computed for row in rows), "seconds": sum(row.seconds for row in rows)}
+    return {name: sum(getattr(row, name) for row in rows) for name in ("computed", "lost", "seconds")}
 
 
 def show(report: dict[str, Any], console: Console) -> None:
     """The report as tables."""
     kind = report["quantization"] or report["dtype"]
     console.print(f"{report['model']} on {report['device']}, {kind}", markup=False, highlight=False)
-    table = Table(title="time to the first id of each turn", caption=CAPTION, caption_justify="left")
-    for name in ("turn", "mode", "ids", "computed", "reused", "ms", "times", "differs", "KL"):
+    table = Table(title="time to the first id of each turn", caption=CAPTION, caption_justify="left", box=SIMPLE_HEAD,
+                  collapse_padding=True, pad_edge=False)  # fmt: skip
+    for name in ("turn", "mode", "computed", "reused", "lost", "ms", "times", "differs", "KL"):
         table.add_column(name, justify="left" if name == "mode" else "right", no_wrap=True)
     first = {row["turn"]: row["seconds"] for row in report["turns"] if row["mode"] == "append"}
     before = None
     for row in report["turns"]:
         times = f"{row['seconds'] / first[row['turn']]:.1f}" if row["turn"] in first else "-"
         drift = "-" if row["drift"] is None else str(row["drift"])
-        table.add_row(str(row["turn"]) if row["turn"] != before else "", row["mode"], str(row["length"]),
-                      str(row["computed"]), str(row["reused"]), f"{row['seconds'] * 1e3:.1f}", times, drift,
-                      f"{row['divergence']:.2g}")  # fmt: skip
+        said = ["ends", "-", drift, "-"] if row["error"] else [f"{row['seconds'] * 1e3:.1f}", times, drift,
+                                                               f"{row['divergence']:.2g}"]  # fmt: skip
+        table.add_row(str(row["turn"]) if row["turn"] != before else "", row["mode"], str(row["computed"]),
+                      str(row["reused"]), str(row["lost"]), *said)  # fmt: skip
         before = row["turn"]
     for mode, total in report["totals"].items():
-        table.add_row("all", mode, "", str(total["computed"]), "", f"{total['seconds'] * 1e3:.1f}", "", "", "")
+        table.add_row("all", mode, str(total["computed"]), "", str(total["lost"]),
+                      f"{total['seconds'] * 1e3:.1f}", "", "", "")  # fmt: skip
     console.print(table)
+    for row in report["turns"]:
+        if row["error"]:
+            console.print(f"{row['mode']} ends in turn {row['turn']}: {row['error']}", markup=False, highlight=False)
     if report["sweep"]:
         table = Table(title=f"{report['sweep'][0]['appended']} ids behind a prefix")
         for name in ("prefix", "appended", "encoded anew", "times"):

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..engine.errors import LonghandError
 
-COLOURS = {"append": "#1b7f5c", "re-encode": "#c8553d", "re-tokenize": "#e0a030", "re-template": "#6c5b9e"}
+COLOURS = {"append": "#1b7f5c", "re-encode": "#c8553d", "re-tokenize": "#e0a030", "re-template": "#6c5b9e",
+           "notebook": "#7a7a7a"}  # fmt: skip
 SOURCES = {"fed": "#8fa9c4", "sampled": "#3a5a80"}
 
 
@@ -48,15 +49,21 @@ def _turns(axes: Any, report: dict[str, Any]) -> None:
     numbers = sorted({row["turn"] for row in report["turns"]})
     width = 0.8 / len(modes)
     for place, mode in enumerate(modes):
-        rows = {row["turn"]: row for row in report["turns"] if row["mode"] == mode}
-        bars = axes.bar([n + (place - (len(modes) - 1) / 2) * width for n in numbers],
-                        [rows[n]["seconds"] * 1e3 for n in numbers], width * 0.92, label=mode,
+        rows = [row for row in report["turns"] if row["mode"] == mode]
+        bars = axes.bar([row["turn"] + (place - (len(modes) - 1) / 2) * width for row in rows],
+                        [row["seconds"] * 1e3 for row in rows], width * 0.92, label=mode,
                         color=COLOURS[mode])  # fmt: skip
-        axes.bar_label(bars, labels=[f"{rows[n]['computed']:,}" for n in numbers], fontsize=6, padding=1)
+        axes.bar_label(bars, labels=[_label(row) for row in rows], fontsize=6, padding=1)
     axes.set_xticks(numbers, [f"turn {n}" for n in numbers])
     axes.set_ylabel("ms to the first id")
     axes.set_title("What a turn costs before it answers (on the bars: ids computed)", fontsize=10, loc="left")
     axes.legend(frameon=False, fontsize=8)
+
+
+def _label(row: dict[str, Any]) -> str:
+    """What a bar's height does not say: a turn that lost ids is not fast."""
+    lost = f"\n{row['lost']:,} lost" if row["lost"] else ""
+    return "ends" if row["error"] else f"{row['computed']:,}{lost}"
 
 
 def _prefix(axes: Any, report: dict[str, Any]) -> None:

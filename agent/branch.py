@@ -11,10 +11,13 @@ from pathlib import Path
 from ..engine.errors import LonghandError
 from ..engine.session import Session, TurnStats
 from .agent import Agent, Run
-from .events import Answer, Finished
+from .events import Answer, Finished, Forced
+from .redact import redact
 from .search import Search, SearchError, SearchResult
-from .trace_file import Span, Trace
-from .trace_replay import made, results_of
+from .trace import Recorder
+from .trace_file import Trace
+from .trace_fork import OTHER_QUERY, Fork, Record, before, recorded
+from .trace_replay import retrace
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Branch:
     name: str
     seed: int
     answer: Answer
+    trace: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,35 @@ class Response:
     query: str | None = None
 
 
-def fork_samples(agent: Agent, question: str, count: int) -> tuple[TurnStats, Iterator[Branch]]:
+def fork_samples(
+    agent: Agent, question: str, count: int, record: Record | None = None
+) -> tuple[TurnStats, Iterator[Branch]]:
     """The statistics of the prefix, which ends behind the prompt, and so many answers from forks of it; the n-th has
-    the agent's seed plus n, so that the first is the answer that the agent alone gives."""
+    the agent's seed plus n, so that the first is the answer that the agent alone gives. `record` makes what writes the
+    n-th one's trace."""
     agent.run(question)
     run = agent.current
     assert run is not None
     prefix = compute(run.session)
-    return prefix, (_sample(agent, run, n) for n in range(count))
+    return prefix, (_sample(agent, run, n, prefix, record) for n in range(count))
 
 
-def _sample(agent: Agent, run: Run, n: int) -> Branch:
-    seed = agent.seed + n
+def _sample(agent: Agent, run: Run, n: int, prefix: TurnStats, record: Record | None) -> Branch:
+    seed, name = agent.seed + n, f"sample {n + 1}"
     twin = twin_of(agent, seed).resume(run, run.session.fork(seed))
-    return Branch(f"sample {n + 1}", seed, finish(twin))
+    recorder = None if record is None else record(n + 1)
+    with recorded(recorder, twin):
+        if recorder is not None:
+            recorder.begin(twin.agent, run.question, Fork(name, prefix.prefill_seconds))
+        return Branch(name, seed, finish(twin, recorder), None if recorder is None else recorder.path)
 
 
-def branch(trace: Trace, agent: Agent, turn: int, responses: Sequence[Response]) -> tuple[TurnStats, Iterator[Branch]]:
+def branch(
+    trace: Trace, agent: Agent, turn: int, responses: Sequence[Response], record: Record | None = None
+) -> tuple[TurnStats, Iterator[Branch]]:
     """From a trace: the statistics of its ids up to the tool boundary where `turn` begins, and the answers that follow
-    when other responses are fed there. Raises LonghandError for a turn that no tool response begins."""
+    when other responses are fed there. `record` as for samples. Raises LonghandError for a turn that no tool response
+    begins."""
     tool = next((span for span in trace.spans if span.turn == turn and span.source == "tool"), None)
     if tool is None or tool.search is None:
         turns = sorted({span.turn for span in trace.spans if span.source == "tool"})
@@ -64,30 +78,52 @@ def branch(trace: Trace, agent: Agent, turn: int, responses: Sequence[Response])
     if responses[0].query is not None and run.call_start is not None:  # another call: the recorded one goes too
         run = retrace(trace, agent, run.call_start)
     prefix = compute(run.session)
-    asked = tool.search["query"]
-    return prefix, (_respond(agent, run, response, asked) for response in responses)
+    boundary = Boundary(trace, run, tool.search["query"], prefix.prefill_seconds)
+    return prefix, (_respond(boundary, response, record and record(n)) for n, response in enumerate(responses, 1))
 
 
-def _respond(agent: Agent, run: Run, response: Response, asked: str) -> Branch:
+@dataclass(frozen=True)
+class Boundary:
+    """Where branches begin: a run that was led there, and what was asked there."""
+
+    trace: Trace
+    run: Run
+    asked: str
+    seconds: float  # of computing what comes before
+
+
+def _respond(boundary: Boundary, response: Response, recorder: Recorder | None) -> Branch:
+    run, agent = boundary.run, boundary.run.agent
     twin = twin_of(agent, agent.seed).resume(run, run.session.fork())
-    query = asked if response.query is None else response.query
-    if response.query is not None:
-        call = json.dumps({"action": "web_search", "action_input": {"query": query}}, ensure_ascii=False)
-        ids = twin.tokenizer.encode("<tool_call>\n")
-        ids += twin.tokenizer.encode_literal(call) + twin.tokenizer.encode("\n</tool_call>")
-        twin.session.feed(ids, source="forced")
-    twin.rounds += 1
-    twin.found(query, response.results)
-    twin.feed_response(query, response.results, None)
-    if twin.full:
-        raise LonghandError("context full: the response does not fit behind the prefix")
-    twin.call_start, twin.segment_start = None, len(twin.session)
-    return Branch(response.name, twin.session.seed, finish(twin))
+    query = boundary.asked if response.query is None else response.query
+    with recorded(recorder, twin):
+        if recorder is not None:
+            known = before(boundary.trace, len(run.session))
+            recorder.begin(twin.agent, run.question, Fork(response.name, boundary.seconds, known))
+        if response.query is not None:
+            call = json.dumps({"action": "web_search", "action_input": {"query": query}}, ensure_ascii=False)
+            ids = twin.tokenizer.encode("<tool_call>\n")
+            ids += twin.tokenizer.encode_literal(call) + twin.tokenizer.encode("\n</tool_call>")
+            twin.session.feed(ids, source="forced")
+            if recorder is not None:
+                recorder.see(Forced(call, OTHER_QUERY))
+        twin.rounds += 1
+        twin.found(query, response.results)
+        told = twin.feed_response(query, response.results, None)
+        if twin.full:
+            raise LonghandError("context full: the response does not fit behind the prefix")
+        if recorder is not None:
+            recorder.see(told)
+        twin.call_start, twin.segment_start = None, len(twin.session)
+        answer = finish(twin, recorder)
+        return Branch(response.name, twin.session.seed, answer, None if recorder is None else recorder.path)
 
 
-def finish(run: Run) -> Answer:
+def finish(run: Run, recorder: Recorder | None = None) -> Answer:
     """Run to the end."""
     for event in run.events():
+        if recorder is not None:
+            recorder.see(event)
         if isinstance(event, Finished):
             return event.answer
     raise AssertionError("a run ends with Finished")
@@ -104,42 +140,6 @@ def compute(session: Session) -> TurnStats:
     return session.turns[-1]
 
 
-def retrace(trace: Trace, agent: Agent, end: int) -> Run:
-    """A run in the state that the trace's had behind its first `end` ids, on a new session; nothing is computed yet."""
-    session = agent.engine.session(agent.seed)
-    run = Run(agent, session, trace.header["question"])
-    for span in trace.spans:
-        if span.start >= end:
-            break
-        if span.source == "prompt":
-            session.feed(span.ids, source="prompt")
-            run = Run(agent, session, span.question or trace.header["question"])
-        elif span.source == "sampled":
-            for token_id in span.ids[: end - span.start]:
-                session.feed([token_id], source="sampled")
-                run.observe(token_id)
-        else:
-            session.feed(span.ids, source=span.source)
-            _follow(run, span)
-    return run
-
-
-def _follow(run: Run, span: Span) -> None:
-    """What a tool's response, or words put in the model's mouth, do to a run."""
-    run.call_start, run.segment_start = None, len(run.session)
-    if span.source == "forced":
-        run.thinking, run.closings = False, run.closings + 1
-    elif span.search is not None:
-        take = span.search
-        run.rounds += 1
-        if take["error"] is not None:
-            run.searches.append((take["query"], []))
-        elif made(take):
-            run.found(take["query"], results_of(take))
-        elif take["notice"] is not None and take["query"]:
-            run.refusals += 1
-
-
 def read_response(path: Path) -> Response:
     """What a person wrote to be fed: a JSON list of {title, url, content}, a line of a cassette, or plain text, which
     becomes one result under the file's name. LonghandError where it is neither."""
@@ -151,7 +151,7 @@ def read_response(path: Path) -> Response:
     if not text.strip():
         raise LonghandError(f"--response-file {path}: is empty")
     if text.lstrip()[0] not in "[{":
-        return Response(path.name, (SearchResult(path.stem, path.name, text.strip()),))
+        return Response(path.name, (SearchResult(redact(path.stem), redact(path.name), redact(text.strip())),))
     try:
         value = json.loads(text)
         results = value["results"] if isinstance(value, dict) else value
@@ -161,7 +161,7 @@ def read_response(path: Path) -> Response:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise LonghandError(f"--response-file {path}: wants a JSON list of title, url and content, a line of a "
                             "cassette, or plain text") from None  # fmt: skip
-    return Response(path.name, tuple(SearchResult(*three) for three in fields))
+    return Response(path.name, tuple(SearchResult(redact(t), redact(url), redact(text)) for t, url, text in fields))
 
 
 def searched_response(search: Search, query: str) -> Response:

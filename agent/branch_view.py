@@ -25,17 +25,20 @@ def show_branches(out: Console, prefix: TurnStats, branches: Iterable[Branch], a
             out.print(Text(printable(branch.answer.text)), soft_wrap=True)
             for item in branch.answer.unsupported:
                 out.print(Text(f"unsupported: {printable(item.reason)}", "red"), soft_wrap=True)
+            if branch.trace is not None:
+                out.print(Text(f"trace: {printable(str(branch.trace))}", "dim"), soft_wrap=True)
     same = Counter(" ".join(branch.answer.text.split()) for branch in done).most_common(1)[0][1]
     recomputed = sum(branch.answer.recomputed for branch in done)
     if as_json:
-        objects = [{"name": branch.name, "seed": branch.seed, **_as_object(branch.answer)} for branch in done]
+        objects = [{"name": branch.name, "seed": branch.seed, **_as_object(branch.answer),
+                    "trace": None if branch.trace is None else str(branch.trace)} for branch in done]  # fmt: skip
         print(json_line({"prefix": vars(prefix), "branches": objects, "same": same, "recomputed": recomputed}),
               flush=True)  # fmt: skip
         return
     rows, names = [prefix], ["prefix, once"]
     for branch in done:
         rows += branch.answer.turns
-        name = printable(branch.name) if len(branch.name) <= 24 else printable(branch.name[:23]) + "…"
+        name = printable(branch.name) if len(branch.name) <= 14 else printable(branch.name[:13]) + "…"
         names += [f"{name} ({n})" for n in range(1, len(branch.answer.turns) + 1)]
     out.print(f"\n{same} of {len(done)} answers are the same")
     out.print(turns_table(rows, recomputed, names))

@@ -1,5 +1,5 @@
-"""The command line: `longhand ask`, `chat`, `fit`, `quantize`, `trace` and `bench`. Heavy modules are imported when a
-command runs."""
+"""The command line: `longhand ask`, `chat`, `fit`, `quantize`, `train`, `trace` and `bench`. Heavy modules are imported
+when a command runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rich.console import Console
 from ..engine.errors import LonghandError
 from .bench import app as bench_app
 from .prepare import QWQ, Memory, Options, SearchKind, loading, make_agent, none_or
-from .trace_cli import trace_app
+from .trace_cli import make_record, trace_app
+from .train_cli import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,16 +34,16 @@ app = typer.Typer(
 app.add_typer(trace_app, name="trace")
 app.add_typer(bench_app, name="bench")
 
-Model = Annotated[str | None, typer.Option(help=f"checkpoint folder or hub id [default: {QWQ} where a CUDA GPU and a "
-                                                "local copy are, else the built-in model]")]  # fmt: skip
+Model = Annotated[str | None, typer.Option(help=f"checkpoint folder or hub id (default: {QWQ} where a CUDA GPU and a "
+                                                "local copy are, else the built-in model)")]  # fmt: skip
 SearchOption = Annotated[SearchKind, typer.Option("--search", help="auto: docs if --docs is given, else tavily if "
                                                   "TAVILY_API_KEY is set, else the built-in documents")]  # fmt: skip
 Docs = Annotated[Path | None, typer.Option(help="folder of .md, .txt and .html files to search")]
 Cassette = Annotated[Path | None, typer.Option(help="recorded searches to replay (with --search replay)")]
 Record = Annotated[Path | None, typer.Option(help="append every search to this file, for --search replay")]
 MaxSearches = Annotated[int, typer.Option(help="searches per question")]
-MaxResults = Annotated[int | None, typer.Option(help="results per search [default: 3 for docs, 5 for tavily]")]
-Thinking = Annotated[int | None, typer.Option(help="ids of thinking per question [default: no limit]")]
+MaxResults = Annotated[int | None, typer.Option(help="results per search (default: 3 for docs, 5 for tavily)")]
+Thinking = Annotated[int | None, typer.Option(help="ids of thinking per question (default: no limit)")]
 AnswerIds = Annotated[int, typer.Option("--answer", help="ids of answer per question")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy")]
 TopP = Annotated[float, typer.Option(help="smallest set of ids with this probability")]
@@ -55,13 +56,14 @@ DoubleQuant = Annotated[bool, typer.Option("--double-quant/--no-double-quant", h
 Head = Annotated[str, typer.Option(help="lm_head beside nf4 linears: nf4 or bf16 (as it is stored)")]
 Embedding = Annotated[str, typer.Option(help="device, or host: its rows are gathered from host memory")]
 KVDtype = Annotated[str | None, typer.Option("--kv-dtype", help="of the KV cache: float32, bfloat16, float16 or int8 "
-                                             "[default: that of activations]")]  # fmt: skip
-MaxContext = Annotated[int | None, typer.Option(help="ids that a session may hold [default: the model's limit, or what "
-                                                "fits in memory]")]  # fmt: skip
+                                             "(default: that of activations)")]  # fmt: skip
+MaxContext = Annotated[int | None, typer.Option(help="ids that a session may hold (default: the model's limit, or what "
+                                                "fits in memory)")]  # fmt: skip
 Yarn = Annotated[float | None, typer.Option(help="YaRN by this factor, for long contexts: 4 on QwQ-32B")]
 Trace = Annotated[Path | None, typer.Option(help="write the run to this file, as JSON lines")]
 Samples = Annotated[int, typer.Option(help="answers to compare, each from a fork behind the prompt with the next seed; "
-                                      "the prompt is computed once")]  # fmt: skip
+                                      "the prompt is computed once. --trace: a file each, with -2, -3, ... behind the "
+                                      "name")]  # fmt: skip
 ChatTrace = Annotated[Path | None, typer.Option("--trace", help="write the session to this file, as JSON lines; what "
                                                 "follows /new to a file with -2, -3, ... behind its name")]  # fmt: skip
 Verbose = Annotated[bool, typer.Option("--verbose", help="end with the memory that was predicted, and the peak")]
@@ -92,21 +94,19 @@ def ask(
     from .agent import check_question
 
     question = check_question(sys.stdin.read(1_000_000) if question == "-" else question)
-    check_output("--trace", trace)
     if samples < 1:
         raise LonghandError(f"--samples must be a whole number, 1 or more, not {samples}")
-    if samples > 1 and trace is not None:
-        raise LonghandError("--trace goes with one sample: it holds one session")
+    traces = make_record(trace, samples, loading(options))
     agent, memory = make_agent(options, notes)
     if samples > 1:
         from .branch import fork_samples
         from .branch_view import show_branches
 
-        show_branches(out, *fork_samples(agent, question, samples), as_json=as_json)
+        show_branches(out, *fork_samples(agent, question, samples, traces), as_json=as_json)
         if verbose and not as_json:
             print_memory(out, memory.as_dict(agent.session))
         return
-    recorder = make_recorder(trace, options)
+    recorder = None if traces is None else traces(1)
     result, interrupted = run_question(agent, question, None if as_json else out, recorder=recorder)
     if as_json:
         from .redact import json_line
@@ -132,10 +132,11 @@ def chat(
                       temperature, top_p, top_k, min_p, seed, device, quantization, double_quant, head,
                       embedding, kv_dtype, max_context, yarn)  # fmt: skip
     out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
-    check_output("--trace", trace)
+    traces = make_record(trace, 1, loading(options))
     agent, _ = make_agent(options, notes)
     notes.print("[dim]an empty line or Ctrl-D ends the chat, Ctrl-C ends an answer, /new starts a new session[/]")
-    session, recorder, sessions = None, make_recorder(trace, options), 1
+    session, sessions = None, 1
+    recorder = None if traces is None else traces(1)
     while True:
         try:
             question = out.input("\n[bold]> [/]").strip()
@@ -146,7 +147,7 @@ def chat(
             return
         if question == "/new":
             session, sessions = None, sessions + 1
-            recorder = make_recorder(trace and trace.with_stem(f"{trace.stem}-{sessions}"), options)
+            recorder = None if traces is None else traces(sessions)
             continue
         try:
             run_question(agent, question, out, session, recorder)
@@ -161,8 +162,8 @@ def chat(
 def fit(
     model: Annotated[str, typer.Argument(help="checkpoint folder, config.json or hub id; no weights are read")],
     memory: Annotated[str | None, typer.Option(help="what the device has, as 24GiB, 24GB or 23.5G (as GiB) "
-                                               "[default: what it has free now]")] = None,
-    context: Annotated[int | None, typer.Option(help="ids of the session that is to fit [default: 512]")] = None,
+                                               "(default: what it has free now)")] = None,
+    context: Annotated[int | None, typer.Option(help="ids of the session that is to fit (default: 512)")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; with --memory also a GPU that is not "
                                                "here")] = None,
     quantization: Quantization = "auto", double_quant: DoubleQuant = False, head: Head = "bf16",
@@ -210,6 +211,9 @@ def quantize(
         quantize_checkpoint(folder, target, Quantize(double_quant, head is Head4.nf4), str(on), report)
     size = sum(path.stat().st_size for path in target.glob("*.safetensors"))
     notes.print(f"{target}: {gib(size)} in 4 bits; longhand ask --model {target} ...", markup=False, style="dim")
+
+
+app.command()(train)
 
 
 def run_question(
@@ -279,21 +283,6 @@ def as_object(answer: Answer, agent: Agent, memory: Memory) -> dict[str, Any]:
         "device": str(engine.device),
         "memory": memory.as_dict(agent.session),
     }
-
-
-def make_recorder(path: Path | None, options: Options) -> Recorder | None:
-    """What writes --trace; None without it."""
-    if path is None:
-        return None
-    from .trace import Recorder
-
-    return Recorder(path, loading(options))
-
-
-def check_output(option: str, path: Path | None) -> None:
-    """LonghandError, before anything is loaded, for a file that cannot be written."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise LonghandError(f"{option} {path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}")
 
 
 def print_version(wanted: bool) -> None:

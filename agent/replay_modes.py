@@ -1,4 +1,4 @@
-"""Replaying a run with tools in four ways of keeping, or losing, its cache.
+"""Replaying a run with tools in five ways of keeping, or losing, its cache.
 
 A plan is a run that has been: what was fed before each turn, and what the model sampled in it. Every mode is given the
 same ids turn by turn; nothing is sampled anew, so that times and counts compare. At the start of a turn:
@@ -9,6 +9,12 @@ re-tokenize  all ids so far are decoded and encoded again, as a server does that
              them, up to the first id that differs, is kept.
 re-template  the history is rendered as chat templates do it, without the thinking and with a new assistant's turn
              behind each tool response, and encoded; again the common prefix is kept.
+notebook     as the notebook that the project comes from: the tool response alone is encoded and handed to transformers'
+             `generate` with the cache. transformers 4.47.1, which its cells install, takes these ids for the whole
+             conversation and leaves out as many at their front as are cached; what remains is appended. The id that
+             generation stopped on was never forwarded, and is not now. A response that is not longer than the cache
+             leaves nothing to forward: an IndexError, and the run ends. (Measured with that version. 5.23 differs for
+             such responses: see benchmarks/notebook.py, which runs the real `generate`.)
 """
 
 from __future__ import annotations
@@ -26,7 +32,12 @@ from ..engine.errors import LonghandError
 from ..engine.session import Session
 
 REPEATS = 3  # of an append, of which the fastest counts
-MODES = ("append", "re-encode", "re-tokenize", "re-template")
+MODES = ("append", "re-encode", "re-tokenize", "re-template", "notebook")
+NOTEBOOK_ENDS = "the response is not longer than the cache, and transformers 4.47.1 raises IndexError"
+NOTEBOOK_STOPS = (  # what the notebook searches the text of all ids for, after each id
+    re.compile(r"<tool_call>.*?</tool_call>\s*$", re.DOTALL),
+    re.compile(r"<\|im_end\|>\s*$"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +58,11 @@ class Measured:
     computed: int
     reused: int
     seconds: float  # to the logits of the first id
-    drift: int | None  # the first id that differs from the run's, in re-tokenize and re-template
+    drift: int | None  # the first id that differs from the run's; None where all are the same
     divergence: float  # KL(append || this) in nats, of the first id's distribution
     same_first: bool  # the likeliest first id is the same
+    lost: int = 0  # ids that were fed and never reach the model
+    error: str = ""  # why the run ends before this turn samples; then nothing was computed
 
 
 @dataclass
@@ -76,12 +89,13 @@ class Replay:
         logits = self.session.logits()
         return logits, self.session.cached - reused, reused, time.perf_counter() - started
 
-    def sample(self, ids: Sequence[int]) -> None:
-        """As if these had been sampled: all but the last are in the cache."""
+    def sample(self, ids: Sequence[int], forget_last: bool = False) -> None:
+        """As if these had been sampled: all but the last are in the cache, and the last is pending or forgotten."""
         if len(ids) > 1:
             self.session.feed(ids[:-1], source="sampled")
             self.session.logits()
-        self.session.feed(ids[-1:], source="sampled")
+        if not forget_last:
+            self.session.feed(ids[-1:], source="sampled")
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
@@ -100,34 +114,48 @@ def replay(engine: Engine, plan: Sequence[Turn], modes: Sequence[str] = MODES) -
     replays = {mode: Replay(engine) for mode in dict.fromkeys(("append", *modes))}
     found: list[Measured] = []
     history: list[int] = []
-    for number, turn in enumerate(plan):
+    for number, turn in enumerate(plan, 1):
         history += turn.fed
         first: Any = None
-        for mode, run in replays.items():
+        for mode, run in list(replays.items()):
             started = time.perf_counter()
-            ids = _ids_of(mode, engine, plan[: number + 1], history, run.session)
+            ids, lost = _ids_of(mode, engine, plan[:number], history, run.session)
+            if lost and len(ids) == len(run.session):
+                held = len(ids)
+                found.append(Measured(mode, number, held, 0, held, 0.0, common_prefix(ids, history), 0.0, False, lost,
+                                      NOTEBOOK_ENDS))  # fmt: skip
+                del replays[mode]
+                continue
             logits, computed, reused, _ = run.start(ids, fresh=mode == "re-encode")
             seconds = time.perf_counter() - started  # with the way through text, where there is one
             first = logits if first is None else first
             drift = common_prefix(ids, history) if ids != history else None
             apart, same = divergence(first, logits)
             if mode in modes:
-                found.append(Measured(mode, number + 1, len(ids), computed, reused, seconds, drift, apart, same))
+                found.append(Measured(mode, number, len(ids), computed, reused, seconds, drift, apart, same, lost))
             if mode != "re-encode":
-                run.sample(turn.sampled)
+                run.sample(turn.sampled, forget_last=mode == "notebook")
         history += turn.sampled
     return found
 
 
-def _ids_of(mode: str, engine: Engine, plan: Sequence[Turn], history: list[int], session: Session) -> list[int]:
+def _ids_of(
+    mode: str, engine: Engine, plan: Sequence[Turn], history: list[int], session: Session
+) -> tuple[list[int], int]:
+    """What the session is to hold when the plan's last turn begins to sample, and how many fed ids it never gets."""
     if mode in ("append", "re-encode"):
-        return history
-    tokenizer = engine.tokenizer
-    text = tokenizer.decode(history) if mode == "re-tokenize" else templated(engine, plan)
-    ids = tokenizer.encode(text)
+        return history, 0
+    tokenizer, lost = engine.tokenizer, 0
+    if mode == "notebook":
+        held = list(session.ids)  # all of them cached
+        response = tokenizer.encode(tokenizer.decode(plan[-1].fed))
+        lost = min(len(held), len(response))
+        ids = held + response[lost:]
+    else:
+        ids = tokenizer.encode(tokenizer.decode(history) if mode == "re-tokenize" else templated(engine, plan))
     if len(ids) > session.max_context:
         raise LonghandError(f"{mode}: {len(ids)} ids do not fit in max_context {session.max_context}")
-    return ids
+    return ids, lost
 
 
 THINKING = re.compile(r"(?:^|<think>).*?(?:</think>|(?=<tool_call>)|$)", re.DOTALL)
@@ -216,7 +244,6 @@ def stop_checks(engine: Engine, text: str, lengths: Sequence[int]) -> list[dict[
     """Seconds that looking for the end of a call takes over a whole turn of so many ids: by comparing each id, and as
     notebooks do it, by decoding all ids after each and searching the text for a pattern."""
     words, stops = _endless(engine.tokenizer.encode_literal(text)), frozenset(engine.control.stops)
-    pattern = re.compile(r"<tool_call>.*?</tool_call>", re.DOTALL)
     found = []
     for length in lengths:
         ids = [next(words) for _ in range(length)]
@@ -225,7 +252,8 @@ def stop_checks(engine: Engine, text: str, lengths: Sequence[int]) -> list[dict[
         by_id = time.perf_counter() - started
         started = time.perf_counter()
         for end in range(1, length + 1):
-            hits += pattern.search(engine.tokenizer.decode(ids[:end])) is not None
+            said = engine.tokenizer.decode(ids[:end])
+            hits += any(pattern.search(said) for pattern in NOTEBOOK_STOPS)
         by_text = time.perf_counter() - started
         found.append({"ids": length, "by_id_seconds": by_id, "by_text_seconds": by_text, "hits": hits})
     return found

@@ -7,20 +7,22 @@ span, and at most a torn last one, which readers pass over.
              checkpoint's fingerprint, `quantization`, `tokenizer`: its hash, `dtype`), `vocab`, `max_context`,
              `search`, `template` (version), `today` (the date in the prompt), `sampling`, `budget`, `seed`, `device`,
              `kernels` (level of the CPU kernels, or null), `options` (of loading, where the command line did it), and
-             versions: `longhand`, `torch`.
+             versions: `longhand`, `torch`. Of one of several ways on from a prefix (`ask --samples`, `trace branch`)
+             also `fork`: {name, ids, seconds}: its first `ids` were computed once for all of them, in so many seconds.
     span     a run of ids of one source, in order and without a gap:
              `turn`      from 1: the feed and generate that computed them
              `source`    prompt | sampled | tool | forced
              `start`     index of the first id; `ids`; `text`: those ids decoded
              `cached`    ids that were in the cache when they were computed: what was reused
              `computed`  ids that were forwarded for them. The first fed span of a turn includes the one id that was
-                         pending; of a sampled span the last id stays pending. Of all spans: the session's cached
+                         pending; of a sampled span the last id stays pending. Of all spans: the session's cached,
+                         less the ids of a fork, whose spans have 0 here and no stats or logits: they are all reused
              `seconds`   of that. Where one pass computed several spans, its seconds are shared out by ids
              `logprobs`  sampled only: log-probability per id under the model, null where it is not known
              `parts`     sampled only: [["thinking", ids, characters], ["call", ...], ["answer", ...], ...], of `text`
              `search`    tool only: {query, results, error, notice, repeated, cut}
              `question`  prompt only
-             `reason`    forced only
+             `reason`    forced only: thinking | context | loop | searches (why the thinking was closed) | another query
              `stats`     on a turn's last span: fed, computed, reused, sampled, prefill_seconds, decode_seconds
              `logits`    on a turn's last span: the rows behind what was fed and behind the last id forwarded, as the
                          run had them (see trace_logits.py); `longhand trace verify` computes them anew
@@ -29,12 +31,16 @@ span, and at most a torn last one, which readers pass over.
     outcome  last, per question: `answer`, `citations`, `unsupported`, `finish_reason`, `recomputed`, `turns`,
              `searches`; or `error`, where a run ended with one.
 
+One file holds one session. Of several samples or branches each has a file of its own: FILE, then FILE with -2, -3, ...
+behind its name, and each is a whole trace: it begins with the spans of the prefix.
+
 Every string goes through `redact`. "longhand-trace-1" was written at the end of a run and had neither turns nor logits:
 it is refused with one line that says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -47,8 +53,11 @@ if TYPE_CHECKING:
     from ..engine.session import Session, TurnStats
     from .agent import Agent
     from .events import Answer
+    from .trace_file import Span
+    from .trace_fork import Fork
 
 TRACE_FORMAT = "longhand-trace-2"
+SPAN_NOTES = ("logprobs", "parts", "search", "question", "reason")
 
 
 def spans(session: Session) -> list[dict[str, Any]]:
@@ -99,8 +108,10 @@ class Recorder:
         self._session: Session | None = None
         self._written = 0  # ids in spans that are written
         self._seen = 0  # ids that an event has told of
+        self._asked = False  # a question has begun and has no outcome
         self._fed: list[dict[str, Any]] = []  # spans that wait for their computation: source, start, end, notes
         self._turns = 0  # finished ones that are written
+        self._earlier = 0  # turns of the trace that the session itself has not had
         self._pass: TurnStats | None = None  # the open turn, once its pending ids are computed
         self._passed = 0  # ids that it computed before the first was sampled
         self._logprobs: list[float | None] = []
@@ -108,16 +119,36 @@ class Recorder:
         self._rows: list[dict[str, Any]] = []
         self._tail = ""  # text before the next span: a secret may begin in it
 
-    def begin(self, agent: Agent, question: str) -> None:
-        """A question has been fed to the agent's session, which is the same for all questions of a trace."""
+    def begin(self, agent: Agent, question: str, fork: Fork | None = None) -> None:
+        """A question has been fed to the agent's session, which is the same for all questions of a trace. With `fork`,
+        the session is one: what it holds by now was computed before."""
         session = agent.session
         assert session is not None
         if self._session is None:
             self._open()
             self._session = session
             self._turns = len(session.turns)
-            self._write({"type": "header", "format": TRACE_FORMAT, **trace_header(agent, question, self.options)})
+            header = {"type": "header", "format": TRACE_FORMAT, **trace_header(agent, question, self.options)}
+            if fork is not None:
+                header["fork"] = {"name": fork.name, "ids": session.cached, "seconds": round(fork.seconds, 6)}
+            self._write(header)
+            for row in fork.before if fork is not None else ():
+                self._before(row)
         self._feed({"question": question})
+        self._asked = True
+
+    def _before(self, row: Span | dict[str, Any]) -> None:
+        """Part of what a fork found in its cache: a span, noted as reused, or the outcome of an earlier question."""
+        if isinstance(row, dict):
+            self._write(row)
+            return
+        notes = {name: value for name in SPAN_NOTES if (value := getattr(row, name))}
+        if row.parts:
+            notes["parts"] = self._part_sizes([(name, ids) for name, ids, _ in row.parts], row.start)
+        self._earlier = row.turn - 1
+        self._span(row.source, row.start, row.end, 0, 0.0, notes, row.end)
+        self._earlier += row.source == "sampled"
+        self._seen = row.end
 
     def see(self, event: Event) -> None:
         """Follow a run. Call it with every event, as soon as it comes."""
@@ -137,6 +168,9 @@ class Recorder:
 
     def finish(self, answer: Answer) -> None:
         """The outcome of a question, also of one that was interrupted."""
+        if not self._asked:
+            return
+        self._asked = False
         self._feed({})  # what Ctrl-C struck before an event told of it
         self._end_turn()
         if self._fed:
@@ -149,13 +183,16 @@ class Recorder:
         })  # fmt: skip
 
     def fail(self, error: Exception) -> None:
-        """The run ended with an error instead of an answer."""
-        if self._file is not None:
-            self._feed({})
-            self._end_turn()
-            if self._fed:
-                self._computed(ended=True)
-            self._write({"type": "outcome", "error": " ".join(str(error).split())})
+        """The run ended with an error instead of an answer. A question that was refused has not begun: nothing is
+        written of it."""
+        if not self._asked:
+            return
+        self._asked = False
+        self._feed({})
+        self._end_turn()
+        if self._fed:
+            self._computed(ended=True)
+        self._write({"type": "outcome", "error": " ".join(str(error).split())})
 
     def close(self) -> None:
         """End the file; harmless when done twice."""
@@ -204,9 +241,10 @@ class Recorder:
             part = max(min(span["end"], session.cached) - cached, 0)  # of the first: with what was pending
             seconds = turn.prefill_seconds * part / computed if turn and computed else 0.0
             notes = span["notes"]
+            held = min(cached, span["end"])
             if ended and turn and number == len(self._fed):
                 notes = {**notes, "stats": vars(turn)}
-            self._span(span["source"], span["start"], span["end"], part, seconds, notes, cached)
+            self._span(span["source"], span["start"], span["end"], part, seconds, notes, held)
             cached += part
         self._fed = []
         self._row()
@@ -229,19 +267,22 @@ class Recorder:
             return
         self._row()
         turn, start = self._pass, self._written
+        if turn is None and len(session.turns) > self._turns:  # of a fork: nothing was pending when it began
+            turn = session.turns[self._turns]
         stats = vars(turn) | {"sampled": len(self._logprobs)} if turn else None
-        notes = {"logprobs": self._logprobs, "parts": self._part_sizes(), "stats": stats, "logits": self._rows}
+        notes = {"logprobs": self._logprobs, "parts": self._part_sizes(self._parts, start), "stats": stats,
+                 "logits": self._rows}  # fmt: skip
         computed, seconds = (turn.computed - self._passed, turn.decode_seconds) if turn else (0, 0.0)
         self._span("sampled", start, start + len(self._logprobs), computed, seconds, notes, start)
         self._turns += 1
         self._pass, self._logprobs, self._parts, self._rows = None, [], [], []
 
-    def _part_sizes(self) -> list[list[Any]]:
-        """Thinking, call and answer of the sampled span: ids and characters of each."""
-        session, start = self._session, self._written
+    def _part_sizes(self, parts: Iterable[Sequence[Any]], start: int) -> list[list[Any]]:
+        """Thinking, call and answer of a sampled span (name and ids of each): ids and characters of each."""
+        session = self._session
         assert session is not None
         sizes = []
-        for name, count in self._parts:
+        for name, count in parts:
             text = session.engine.tokenizer.decode(session.ids[start : start + count])
             sizes.append([name, count, len(text)])
             start += count
@@ -255,9 +296,10 @@ class Recorder:
         assert session is not None
         ids = list(session.ids[start:end])
         text = session.engine.tokenizer.decode(ids)
+        turn = self._earlier + self._turns + 1
         row = {
-            "type": "span", "turn": self._turns + 1, "source": source, "start": start, "ids": ids, "text": text,
-            "cached": cached, "computed": computed, "seconds": round(seconds, 6),
+            "type": "span", "turn": turn, "source": source, "start": start, "ids": ids, "text": text, "cached": cached,
+            "computed": computed, "seconds": round(seconds, 6),
             **notes,
         }  # fmt: skip
         seen = self._tail + text

@@ -47,7 +47,7 @@ def unsupported_html(outcome: dict[str, Any]) -> str:
         f"{' <span class=url>' + safe(item['url']) + '</span>' if item.get('url') else ''}</li>"
         for item in outcome["unsupported"]
     )
-    return f'<div class="bad"><b>Unsupported</b><ul>{items}</ul></div>' if items else ""
+    return f'<div class="bad found"><b>Unsupported</b> by what was found:<ul>{items}</ul></div>' if items else ""
 
 
 def _links(text: str, urls: list[str]) -> list[tuple[int, int, str, str]]:

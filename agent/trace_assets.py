@@ -35,7 +35,10 @@ table { border-collapse:collapse; width:100% } .turns td, .turns th { padding:6p
   width:46%; text-align:left } .bar { display:flex; height:20px; border-radius:4px; overflow:hidden }
 .bar i { height:100% } .b-reused { background:var(--reused) } .b-computed { background:var(--computed) }
 .b-sampled { background:var(--sampled) }
-.strip { display:flex; height:34px; border-radius:6px; overflow:hidden; border:1px solid var(--line) }
+.strips { display:flex; gap:10px; align-items:center; margin:6px 0 } .strips .note { flex:0 0 32px }
+.asked { white-space:normal !important; text-align:left !important; color:var(--soft); font-weight:600; padding-top:12px !important }
+.found { font-size:14px; margin-top:12px } .found ul { margin:4px 0 0; padding-left:22px }
+.strip { flex:1; display:flex; height:30px; border-radius:6px; overflow:hidden; border:1px solid var(--line) }
 .strip a { display:block; min-width:4px; background:var(--source); border-right:1px solid var(--paper) }
 .strip a:hover, .strip a:focus { filter:brightness(1.2) }
 .key { display:flex; gap:18px; flex-wrap:wrap; margin:8px 0; font-size:13px; color:var(--soft) }

@@ -13,12 +13,14 @@ from ..engine.errors import LonghandError
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from .prepare import Options
+    from .trace import Recorder
     from .trace_file import Trace
+    from .trace_fork import Record
 
 trace_app = typer.Typer(help="Show, verify, replay, export or branch a recorded run.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a trace, as --trace writes it")]
-Model = Annotated[str | None, typer.Option("--model", help="checkpoint folder or hub id [default: the trace's own]")]
+Model = Annotated[str | None, typer.Option("--model", help="checkpoint folder or hub id (default: the trace's own)")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 
 
@@ -131,6 +133,27 @@ def engine_of(trace: Trace, model: str | None) -> Engine:
     return engine
 
 
+def make_record(path: Path | None, count: int, options: dict[str, Any]) -> Record | None:
+    """What writes the --trace of each of `count` sessions; None without it. LonghandError, before anything is loaded,
+    for a file that cannot be written."""
+    if path is None:
+        return None
+    from .trace_fork import numbered
+
+    for number in range(1, count + 1):
+        target = numbered(path, number)
+        if target.is_dir() or not target.parent.is_dir():
+            why = "is a folder" if target.is_dir() else "its folder does not exist"
+            raise LonghandError(f"--trace {target}: {why}")
+
+    def record(number: int) -> Recorder:
+        from .trace import Recorder
+
+        return Recorder(numbered(path, number), options)
+
+    return record
+
+
 def write_whole(option: str, path: Path, text: str) -> None:
     """Write beside and rename, so that a half-written file never bears the name."""
     import os
@@ -207,13 +230,16 @@ def branch(
     search: Annotated[str, typer.Option(help="where searches go from there on, as for ask")] = "auto",
     docs: Annotated[Path | None, typer.Option(help="folder of documents to search")] = None,
     cassette: Annotated[Path | None, typer.Option(help="recorded searches to replay")] = None,
+    out: Annotated[Path | None, typer.Option("--trace", help="write the first branch to this file, the others to files "
+                                             "with -2, -3, ... behind its name")] = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """What if the tool had said something else: go on from that boundary. What comes before it is computed once."""
     from . import branch as branches
     from .branch_view import show_branches
-    from .prepare import SearchKind, make_search
+    from .prepare import SearchKind, loading, make_search
     from .trace_file import read_trace
+    from .trace_fork import numbered
     from .trace_replay import agent_of
 
     if bool(response_file) == bool(query):
@@ -224,9 +250,13 @@ def branch(
     trace.whole_ids("branched")
     responses = [branches.read_response(path) for path in response_file or []]
     options = options_of(trace, model, search=SearchKind(search), docs=docs, cassette=cassette)
+    count = len(responses) + len(query or [])
+    record = make_record(out, count, loading(options))
+    if out is not None and any(numbered(out, n).resolve() == file.resolve() for n in range(1, count + 1)):
+        raise LonghandError(f"--trace {out}: would be written over {file}, which is branched from")
     notes = Console(stderr=True, highlight=False)
     source, _ = make_search(options, notes)
     responses += [branches.searched_response(source, wanted) for wanted in query or []]
     agent = agent_of(trace, engine_of(trace, model), source)
-    prefix, found = branches.branch(trace, agent, turn, responses)
+    prefix, found = branches.branch(trace, agent, turn, responses, record)
     show_branches(Console(highlight=False), prefix, found, as_json)

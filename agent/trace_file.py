@@ -73,6 +73,11 @@ class Trace:
         return list(found.values())
 
     @property
+    def stats(self) -> list[tuple[int, dict[str, Any]]]:
+        """The number of each turn that was computed in this run, and its statistics."""
+        return [(span.turn, span.stats) for span in self.spans if span.stats]
+
+    @property
     def questions(self) -> list[str]:
         return [span.question for span in self.spans if span.question is not None]
 
@@ -84,11 +89,11 @@ class Trace:
     @property
     def recomputed(self) -> int:
         """Ids computed more often than once: of all spans, computed less what was in the cache in the end."""
-        last = self.spans[-1] if self.spans else None
-        if last is None:
+        done = [span for span in self.spans if span.computed]
+        if not done:
             return 0
-        cached = max(span.cached + span.computed for span in self.spans)
-        return self.spans[0].cached + sum(span.computed for span in self.spans) - cached
+        cached = max(span.cached + span.computed for span in done)
+        return done[0].cached + sum(span.computed for span in done) - cached
 
     @property
     def state(self) -> str:
@@ -107,6 +112,12 @@ class Trace:
         if not self.spans:
             raise LonghandError(f"{self.path}: holds no span yet; there is nothing to be {verb}")
         return self.ids
+
+
+def made(search: dict[str, Any]) -> bool:
+    """Whether a search was made for a call: neither a notice of the agent's own nor a repetition."""
+    asked = bool(search["query"]) and not search["repeated"]
+    return asked and (search["notice"] is None or search["error"] is not None)
 
 
 def read_trace(path: Path) -> Trace:
@@ -161,6 +172,10 @@ def _header(path: Path, row: Any) -> dict[str, Any]:
                        ("budget", dict)]:  # fmt: skip
         if not isinstance(row.get(name), kind):
             raise LonghandError(f"{path}: line 1 is damaged: the header's {name} is not there or not a {kind.__name__}")
+    fork = row.get("fork", {"name": "", "ids": 0, "seconds": 0})
+    if not isinstance(fork, dict) or not isinstance(fork.get("name"), str) or not isinstance(fork.get("ids"), int) \
+            or not isinstance(fork.get("seconds"), int | float):  # fmt: skip
+        raise LonghandError(f"{path}: line 1 is damaged: the header's fork has no name, ids and seconds")
     return row
 
 

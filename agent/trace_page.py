@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from .trace_answer import answer_html, safe, unsupported_html
 from .trace_assets import SCRIPT, STYLE
-from .trace_file import Span, Trace
+from .trace_file import Span, Trace, made
 
 SOURCES = {
     "prompt": "prompt: template and question",
@@ -50,12 +50,16 @@ def _answers(trace: Trace, numbers: dict[str, int]) -> Iterator[str]:
     """Each question with its answer."""
     if trace.state:
         yield f'<div class="card warn">This trace has no end of its own: {safe(trace.state)}.</div>'
-    for place, question in enumerate(trace.questions or [trace.header["question"]]):
+    questions = trace.questions or [trace.header["question"]]
+    for place, question in enumerate(questions):
         tag = "h1" if place == 0 else "h2"
-        yield f'<{tag} dir="auto">{safe(question)}</{tag}>'
+        number = f'<span class="note">question {place + 1}</span> ' if place else ""
+        yield f'<{tag} dir="auto">{number}{safe(question)}</{tag}>'
         if place == 0:
-            yield (f'<p class="lead">Asked of {safe(_model_name(trace))} on {safe(trace.header["today"])}, '
+            more = f", the first of {len(questions)} questions in one session" if len(questions) > 1 else ""
+            yield (f'<p class="lead">Asked of {safe(_model_name(trace))} on {safe(trace.header["today"])}{more}; '
                    f"{_searches(trace)}. Below: the answer, what was reused, and every step.</p>")  # fmt: skip
+            yield from _fork(trace)
         outcome = trace.outcomes[place] if place < len(trace.outcomes) else None
         if outcome is None:
             yield '<div class="card">No answer yet.</div>'
@@ -71,11 +75,19 @@ def _answers(trace: Trace, numbers: dict[str, int]) -> Iterator[str]:
 
 
 def _searches(trace: Trace) -> str:
-    count = sum(bool(search["query"]) for search in trace.searches)
+    count = sum(map(made, trace.searches))
     kind = {"docs": "in documents", "tavily": "of the web", "replay": "that were recorded"}.get(
         trace.header["search"], ""
     )
-    return f"with {count} search{'' if count == 1 else 'es'} {kind}".rstrip()
+    return f"it made {count or 'no'} search{'' if count == 1 else 'es'} {kind}".rstrip()
+
+
+def _fork(trace: Trace) -> Iterator[str]:
+    """What a run is that shares its beginning with others."""
+    if fork := trace.header.get("fork"):
+        yield (f'<div class="card"><b>{safe(fork["name"])}</b>: one of several ways on from the same beginning. Its '
+               f"first {fork['ids']:,} ids were computed once, for all of them, in {fork['seconds']:.3f} s; here they "
+               "count as reused.</div>")  # fmt: skip
 
 
 def _model_name(trace: Trace) -> str:
@@ -84,17 +96,17 @@ def _model_name(trace: Trace) -> str:
 
 
 def _figures(trace: Trace) -> Iterator[str]:
-    """The whole run in six numbers."""
-    stats = [span.stats for span in trace.spans if span.stats]
+    """The whole run in seven numbers."""
+    stats = [turn for _, turn in trace.stats]
     reused = sum(turn["reused"] for turn in stats)
     computed = sum(span.computed for span in trace.spans)
     seconds = sum(span.seconds for span in trace.spans)
     length = trace.spans[-1].end if trace.spans else 0
     again = f"{reused / (reused + computed):.0%}" if reused + computed else "-"
     cells = [
-        (f"{length:,}", "ids in the conversation"), (f"{len(stats)}", "turns of the model"),
+        (f"{length:,}", "token ids in the conversation"), (f"{len(stats)}", "turns of the model"),
         (f"{computed:,}", "ids computed"), (f"{reused:,}", "ids reused from the cache"),
-        (again, "of all work saved by reuse"), (f"{trace.recomputed}", "ids computed twice"),
+        (again, "of what the turns needed was reused"), (f"{trace.recomputed}", "ids computed twice"),
         (f"{seconds:.2f} s", "of computing"),
     ]  # fmt: skip
     yield '<div class="figures">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in cells) + "</div>"
@@ -102,20 +114,22 @@ def _figures(trace: Trace) -> Iterator[str]:
 
 def _turns(trace: Trace) -> Iterator[str]:
     """Per turn, a bar of reused, computed and sampled, and its latency."""
-    turns = [span.stats for span in trace.spans if span.stats]
-    longest = max((turn["reused"] + turn["computed"] + 1 for turn in turns), default=1)
+    longest = max((turn["reused"] + turn["computed"] + 1 for _, turn in trace.stats), default=1)
     yield "<h2>What each turn reused</h2>"
     yield ('<p class="lead">A conversation with tools is one list of token ids that only grows. The model keeps what '
            "it has computed of it in a cache; after a search, a turn computes only what was appended, and the bar "
            "shows how much it did not have to compute again.</p>")  # fmt: skip
+    starts = {span.turn: span.question for span in trace.spans if span.question is not None}
     yield ('<table class="turns card"><tr><th>turn</th><th>ids</th><th>reused</th><th>computed for what was fed</th>'
            "<th>sampled</th><th>first token</th><th>ids/s</th></tr>")  # fmt: skip
-    for number, turn in enumerate(turns, 1):
+    for number, turn in trace.stats:
         decoded = min(max(turn["sampled"] - 1, 0), turn["computed"])
         passed = turn["computed"] - decoded
         parts = [("reused", turn["reused"]), ("computed", passed), ("sampled", decoded)]
         bars = "".join(f'<i class="b-{name}" style="width:{count * 100 / longest:.2f}%" title="{count} {name}"></i>'
                        for name, count in parts)  # fmt: skip
+        if number in starts and len(starts) > 1:
+            yield f'<tr><td></td><td colspan="6" class="asked" dir="auto">{safe(starts[number])}</td></tr>'
         rate = f"{turn['sampled'] / turn['decode_seconds']:.0f}" if turn["decode_seconds"] else "-"
         yield (f'<tr><td>{number}</td><td><div class="bar">{bars}</div></td><td>{turn["reused"]:,}</td>'
                f"<td>{passed:,}</td><td>{turn['sampled']:,}</td><td>{turn['prefill_seconds']:.3f} s</td>"
@@ -127,15 +141,22 @@ def _turns(trace: Trace) -> Iterator[str]:
 
 
 def _strip(trace: Trace) -> Iterator[str]:
-    """All ids as one strip, coloured by where they came from."""
-    yield "<h2>Where the ids came from</h2>"
-    yield '<p class="lead">The whole conversation from left to right, one block per span; click one for its text.</p>'
-    blocks = "".join(
-        f'<a class="{span.source}" href="#span-{number}" style="flex:{max(span.size, 1)}" title="turn {span.turn}, '
-        f'{span.source}: {span.size} ids, {span.computed} computed on {span.cached} cached, {span.seconds:.3f} s"></a>'
-        for number, span in enumerate(trace.spans)
-    )
-    yield f'<div class="strip">{blocks}</div>'
+    """All spans as two strips, coloured by where their ids came from: as long as their ids, and as their seconds."""
+    yield "<h2>Where the ids came from, and where the time went</h2>"
+    yield ('<p class="lead">The whole conversation from left to right, one block per span; click one for its text. '
+           "Above, a block is as long as it has ids; below, as its computing took.</p>")  # fmt: skip
+    seconds = sum(span.seconds for span in trace.spans) or 1.0
+    for name, sizes in (("ids", [float(max(span.size, 1)) for span in trace.spans]),
+                        ("time", [span.seconds * 1000 / seconds for span in trace.spans])):  # fmt: skip
+        blocks = "".join(
+            f'<a class="{span.source}" href="#span-{number}" style="flex:{size:.3f}" title="turn {span.turn}, '
+            f"{span.source}: {span.size} ids, {span.computed} computed on {span.cached} cached, "
+            f'{span.seconds:.3f} s"></a>'
+            for number, (span, size) in enumerate(zip(trace.spans, sizes, strict=True))
+            if size > 0
+        )
+        if blocks:
+            yield f'<div class="strips"><span class="note">{name}</span><div class="strip">{blocks}</div></div>'
     there = {span.source for span in trace.spans}
     keys = "".join(
         f'<span><i class="k {source}"></i>{said}</span>' for source, said in SOURCES.items() if source in there
@@ -160,7 +181,8 @@ def _run(trace: Trace) -> Iterator[str]:
             yield from _sampled(span)
         else:
             name = "prompt" if span.source == "prompt" else f"forced ({span.reason or 'by the engine'})"
-            yield _folded(span, span.source, name, span.question or "", span.text)
+            shown = span.question if span.question is not None else _first(_untagged(span.text))
+            yield _folded(span, span.source, name, shown, span.text)
         yield "</div>"
 
 
@@ -200,16 +222,20 @@ def _sampled(span: Span) -> Iterator[str]:
             continue
         note = f'<span class="note">{count} ids</span>'
         if name == "thinking":
-            first = " ".join(text.split())
-            first = first if len(first) <= 110 else first[:110] + "…"
             yield (f'<details class="span sampled"><summary><span class="head"><b>thinking</b> <span class="note" '
-                   f'dir="auto">{safe(first)}</span> {note}</span></summary><div class="text thought" dir="auto">'
-                   f"{safe(text)}</div></details>")  # fmt: skip
+                   f'dir="auto">{safe(_first(text))}</span> {note}</span></summary>'
+                   f'<div class="text thought" dir="auto">{safe(text)}</div></details>')  # fmt: skip
         else:
             label = "asks for a search" if name == "call" else name
             shown = f"<code>{safe(text)}</code>" if name == "call" else safe(text)
             yield (f'<div class="span sampled"><div class="head"><b>{safe(label)}</b> {note}</div>'
                    f'<div class="text" dir="auto">{shown}</div></div>')  # fmt: skip
+
+
+def _first(text: str) -> str:
+    """What fits behind a fold's name."""
+    line = " ".join(text.split())
+    return line if len(line) <= 110 else line[:110] + "…"
 
 
 def _untagged(text: str) -> str:
@@ -221,15 +247,15 @@ def _untagged(text: str) -> str:
 def _turn_note(trace: Trace, turn: int) -> str:
     stats = next((span.stats for span in trace.spans if span.turn == turn and span.stats), None)
     if stats is None:
-        return ""
+        return ' <span class="note">computed before this run began</span>' if "fork" in trace.header else ""
     return (f' <span class="note">reused {stats["reused"]:,} ids, computed {stats["computed"]:,}; first id after '
             f"{stats['prefill_seconds']:.3f} s, then {stats['decode_seconds']:.3f} s</span>")  # fmt: skip
 
 
 def _folded(span: Span, source: str, name: str, shown: str, text: str) -> str:
-    return (f'<details class="span {source}"><summary><span class="head"><b>{safe(name)}</b> <span dir="auto">'
-            f"{safe(shown)}</span> {_note(span)}</span></summary>"
-            f'<div class="text" dir="auto">{safe(text)}</div></details>')  # fmt: skip
+    return (f'<details class="span {source}"><summary><span class="head"><b>{safe(name)}</b> '
+            f'<span{" class=note" if source == "forced" else ""} dir="auto">{safe(shown)}</span> {_note(span)}</span>'
+            f'</summary><div class="text" dir="auto">{safe(text)}</div></details>')  # fmt: skip
 
 
 def _note(span: Span, more: str = "") -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import LonghandError
 from ..engine.sampler import SamplingParams
-from .agent import Agent
+from .agent import Agent, Run
 from .budget import Budget
-from .events import Finished, Token
+from .events import Event, Finished, Token
 from .prompt import TEMPLATE_VERSION
 from .search import SearchError, SearchResult
-from .trace_file import Trace
+from .trace_file import Span, Trace, made
+from .trace_fork import OTHER_QUERY
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+    from ..engine.session import Session
 
 
 class TraceSearch:
@@ -41,11 +44,6 @@ class TraceSearch:
         if take["error"] is not None:
             raise SearchError(take["error"])
         return results_of(take)
-
-
-def made(take: dict[str, Any]) -> bool:
-    """Whether a search was made for a call: neither a notice of the agent's own nor a repetition."""
-    return bool(take["query"]) and not take["repeated"] and (take["notice"] is None or take["error"] is not None)
 
 
 def results_of(take: dict[str, Any]) -> list[SearchResult]:
@@ -83,25 +81,25 @@ class Replayed:
 
 
 def replay(trace: Trace, engine: Engine) -> Replayed:
-    """Run the trace's questions again and compare ids and sources. A trace without its end (killed or interrupted) is
-    followed as far as it goes. The engine must be that of the trace (`check_identity`)."""
+    """Run the trace's questions again and compare ids and sources. A question without its end (killed or interrupted)
+    is followed as far as it went. The engine must be that of the trace (`check_identity`)."""
     ids, sources = trace.whole_ids("replayed"), trace.sources
     agent = agent_of(trace, engine, TraceSearch(trace))
     ends = [outcome.get("finish_reason") for outcome in trace.outcomes]
+    starts = [span.start for span in trace.spans if span.question is not None]
+    limits = [*starts[1:], len(ids)]
     session = None
-    for number, question in enumerate(trace.questions):
+    for number, session, events in _runs(trace, agent):
         ended = number < len(ends) and ends[number] not in ("interrupted", None)
-        events = agent.run(question, session)
-        session = agent.session
-        assert session is not None
         try:
             for event in events:
-                if isinstance(event, Finished) or (not ended and len(session) >= len(ids)):
+                if isinstance(event, Finished) or (not ended and len(session) >= limits[number]):
                     break
                 if isinstance(event, Token) and len(session) > len(ids):
                     break  # already longer than what was recorded
         except SearchError:
             break  # it ends the run; what was fed before it is compared
+        events.close()  # type: ignore[attr-defined]  # its session can be asked again
     assert session is not None
     whole = bool(ends) and len(ends) == len(trace.questions) and ends[-1] not in ("interrupted", None)
     was = list(zip(ids, sources, strict=True))
@@ -113,3 +111,58 @@ def replay(trace: Trace, engine: Engine) -> Replayed:
         return Replayed(None, len(was), len(now), session.recomputed)
     at = [pairs[position] if position < len(pairs) else None for pairs in (was, now)]
     return Replayed(position, len(was), len(now), session.recomputed, at[0], at[1])
+
+
+def _runs(trace: Trace, agent: Agent) -> Iterator[tuple[int, Session, Iterator[Event]]]:
+    """The number of each question, its session and its events. A fork goes on from where the model sampled first:
+    what was put in the place of its own words before that, it would not say again."""
+    if "fork" in trace.header:
+        known = trace.header["fork"]["ids"]
+        sampled = (span.start for span in trace.spans if span.source == "sampled" and span.start >= known)
+        start = next(sampled, len(trace.ids))
+        run = retrace(trace, agent, start)
+        yield len(trace.questions) - 1, run.session, run.events()
+        return
+    session = None
+    for number, question in enumerate(trace.questions):
+        events = agent.run(question, session)
+        session = agent.session
+        assert session is not None
+        yield number, session, events
+
+
+def retrace(trace: Trace, agent: Agent, end: int) -> Run:
+    """A run in the state that the trace's had behind its first `end` ids, on a new session; nothing is computed yet."""
+    session = agent.engine.session(agent.seed)
+    run = Run(agent, session, trace.header["question"])
+    for span in trace.spans:
+        if span.start >= end:
+            break
+        if span.source == "prompt":
+            session.feed(span.ids, source="prompt")
+            run = Run(agent, session, span.question or trace.header["question"])
+        elif span.source == "sampled":
+            for token_id in span.ids[: end - span.start]:
+                session.feed([token_id], source="sampled")
+                run.observe(token_id)
+        else:
+            session.feed(span.ids, source=span.source)
+            _follow(run, span)
+    return run
+
+
+def _follow(run: Run, span: Span) -> None:
+    """What a tool's response, or words put in the model's mouth, do to a run."""
+    run.call_start, run.segment_start = None, len(run.session)
+    if span.source == "forced":
+        if span.reason != OTHER_QUERY:
+            run.thinking, run.closings = False, run.closings + 1
+    elif span.search is not None:
+        take = span.search
+        run.rounds += 1
+        if take["error"] is not None:
+            run.searches.append((take["query"], []))
+        elif made(take):
+            run.found(take["query"], results_of(take))
+        elif take["notice"] is not None and take["query"]:
+            run.refusals += 1

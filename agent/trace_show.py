@@ -25,14 +25,17 @@ def show_trace(out: Console, trace: Trace, full: bool = False) -> None:
     _line(out, f"seed {header['seed']}, sampling {_pairs(header['sampling'])}; search {header['search']}; "
                f"date in the prompt {header['today']}")  # fmt: skip
     _line(out, f"longhand {header.get('longhand')}, torch {header.get('torch')}, checkpoint {header['model']}")
+    if fork := header.get("fork"):
+        _line(out, f"{fork['name']}: one of several ways on from its first {fork['ids']:,} ids, which were computed "
+                   f"once for all of them, in {fork['seconds']:.3f} s", "cyan")  # fmt: skip
     for span in trace.spans:
         _span(out, span, full)
     for outcome in trace.outcomes:
         _outcome(out, outcome)
     out.print()
     _bars(out, trace)
-    stats = [TurnStats(**{name: span.stats[name] for name in vars(TurnStats())}) for span in trace.spans if span.stats]
-    out.print(turns_table(stats, trace.recomputed))
+    stats = [TurnStats(**{name: turn[name] for name in vars(TurnStats())}) for _, turn in trace.stats]
+    out.print(turns_table(stats, trace.recomputed, [str(number) for number, _ in trace.stats]))
     if trace.state:
         _line(out, trace.state, "yellow")
 
@@ -72,10 +75,9 @@ def _outcome(out: Console, outcome: dict[str, object]) -> None:
 
 def _bars(out: Console, trace: Trace) -> None:
     """Per turn: what was reused, computed anew and sampled, as a bar of the longest turn's length."""
-    turns = [span.stats for span in trace.spans if span.stats]
-    longest = max((turn["reused"] + turn["computed"] for turn in turns), default=0) or 1
+    longest = max((turn["reused"] + turn["computed"] for _, turn in trace.stats), default=0) or 1
     table = Table.grid(padding=(0, 1))
-    for number, turn in enumerate(turns, 1):
+    for number, turn in trace.stats:
         decoded = min(turn["sampled"], turn["computed"])
         parts = [("reused", turn["reused"], "━", "blue"), ("computed", turn["computed"] - decoded, "█", "magenta"),
                  ("sampled", decoded, "▒", "green")]  # fmt: skip

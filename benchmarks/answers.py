@@ -1,9 +1,10 @@
-"""How often the agent answers right: `python benchmarks/answers.py [--set heldout|heldout2|builtin|synthetic|calls]`.
+"""How often the agent answers right: `python benchmarks/answers.py [--set heldout]`. The sets:
 
 heldout    120 + 20 questions on real subjects over benchmarks/heldout/, prose that training never saw; for the last 20
            the folder holds no answer
 heldout2   162 + 31 more of both kinds, over benchmarks/heldout2/; `--folders inventions,nature` asks about these alone
-builtin    60 questions over the built-in documents
+heldout3   230 questions of five kinds over benchmarks/heldout3/; `--kinds two-hop,missing` asks these alone
+builtin    60 + 10 questions over the built-in documents; the last 10 take two hops
 synthetic  200 questions about made-up things, over folders written from a seed that training does not use
 calls      100 runs: how many emit only well-formed tool calls and end by themselves
 
@@ -33,6 +34,7 @@ from longhand.agent.events import Answer, Finished, ToolCall
 
 HERE = Path(__file__).parent
 BUILTIN_DOCS = HERE.parent / "agent" / "demo" / "docs"
+SETS = ("heldout", "heldout2", "heldout3", "builtin", "synthetic", "calls")
 SYNTHETIC_SEED = 424242  # training draws from Recipe.seed and numbers near it
 
 
@@ -42,18 +44,20 @@ class Case:
     question: str
     values: tuple[str, ...]  # none: the folder holds no answer
     file: str | None
+    kind: str = "fact"
 
 
 def heldout(name: str = "heldout") -> Iterator[Case]:
     for line in (HERE / name / "questions.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
-        yield Case(HERE / name / row["folder"], row["question"], tuple(row["values"]), row["file"])
+        yield Case(HERE / name / row["folder"], row["question"], tuple(row["values"]), row["file"],
+                   row.get("kind", "fact"))  # fmt: skip
 
 
 def builtin() -> Iterator[Case]:
     for line in (HERE / "builtin_questions.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
-        yield Case(BUILTIN_DOCS, row["question"], tuple(row["values"]), row["file"])
+        yield Case(BUILTIN_DOCS, row["question"], tuple(row["values"]), row["file"], row.get("kind", "fact"))
 
 
 def synthetic(where: Path, count: int = 200, folders: int = 10) -> Iterator[Case]:
@@ -90,8 +94,9 @@ def judge(case: Case, answer: Answer) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--set", default="heldout", choices=("heldout", "heldout2", "builtin", "synthetic", "calls"))
+    parser.add_argument("--set", default="heldout", choices=SETS)
     parser.add_argument("--folders", default=None, help="only questions about these folders, by name, with commas")
+    parser.add_argument("--kinds", default=None, help="only questions of these kinds, with commas")
     parser.add_argument("--model", default=str(DEMO))
     parser.add_argument("--temperature", type=float, default=0.6)
     parser.add_argument("--quantization", default="auto")
@@ -110,6 +115,8 @@ def main() -> None:
             cases = list(make[arguments.set]() if arguments.set in make else heldout(arguments.set))
         if arguments.folders is not None:
             cases = [case for case in cases if case.folder.name in arguments.folders.split(",")]
+        if arguments.kinds is not None:
+            cases = [case for case in cases if case.kind in arguments.kinds.split(",")]
         run(engine, sampling, cases[: arguments.limit], arguments)
 
 
@@ -131,14 +138,14 @@ def run(engine: Engine, sampling: SamplingParams, cases: list[Case], arguments: 
         ended = answer.finish_reason == "stop"
         well_formed += bool(calls) and all(call.error is None for call in calls) and ended
         verdict = judge(case, answer)
-        kind = "answerable" if case.file else "unanswerable"
+        kind = case.kind if case.kind != "fact" else "answerable" if case.file else "unanswerable"
         counts[f"{kind} {verdict}"] += 1
         marked += verdict == "right" and bool(answer.unsupported)
         if arguments.verbose and (verdict != "right" or answer.unsupported):
             print(f"{verdict:7} {case.question}\n        want {list(case.values)} in {case.file}")
             print(f"        got  {answer.text}")
             print("        " + "; ".join(item.reason for item in answer.unsupported))
-    for kind in ("answerable", "unanswerable"):
+    for kind in dict.fromkeys(key.rpartition(" ")[0] for key in counts):
         of_kind = {verdict: counts[f"{kind} {verdict}"] for verdict in ("right", "told", "untold")}
         if sum(of_kind.values()):
             print(f"{kind:13} right {of_kind['right']:4}   wrong and told {of_kind['told']:4}   "

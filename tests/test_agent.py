@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from longhand.agent import prompt
 from longhand.agent.agent import EXTRA_ROUNDS, MAX_CALL, Agent
 from longhand.agent.budget import Budget
+from longhand.agent.demo.samples import Sampler
 from longhand.agent.events import Finished, Forced, Token, ToolCall, ToolResponse
 from longhand.agent.search import RecordingSearch, ReplaySearch, SearchError, SearchResult
 from longhand.engine.config import ModelConfig
@@ -672,3 +673,37 @@ def test_a_recorded_run_replays_with_the_same_ids(scripted, tiny_engine, tmp_pat
     assert ids(ReplaySearch(tmp_path / "cassette.jsonl")) == first
     assert ids(ReplaySearch(tmp_path / "cassette.jsonl"), seed=6) != first
     assert ids(FakeSearch([TOWER])) != first
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_training_sample_is_what_the_agent_makes_of_it(scripted, dense_tokenizer, seed):
+    """A model that says what a sample says, with a search that finds what it shows, gives the sample's ids."""
+    sampler = Sampler(seed, ["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a mason."])
+    seen = set()
+    for _ in range(60):
+        sample = sampler.sample()
+        rounds = [one for exchange in sample.exchanges for one in exchange.rounds]
+        if any("no more searches" in one.response for one in rounds):
+            continue  # whether a limit is reached hangs on a budget that a sample does not tell
+        seen.add(sample.behaviour)
+        said = [text for e in sample.exchanges for text in (*(one.said for one in e.rounds), e.answer)]
+        found = {}
+        for one in rounds:
+            if one.learned:
+                told = json.loads(one.response)
+                query = json.loads(one.said.split("<tool_call>\n")[1].split("\n</tool_call>")[0])["action_input"][
+                    "query"
+                ]
+                failed = SearchError(told["notice"].removeprefix("The search failed: ")) if "notice" in told else None
+                found[query] = failed or [SearchResult(**row) for row in told]
+        agent = scripted(said, FakeSearch(found), searches=9)
+        for exchange in sample.exchanges:
+            agent.ask(exchange.question, agent.session)
+        opening = prompt.opening_ids(dense_tokenizer, date(2026, 1, 2), 9)
+        ids, labels = sample.encode(dense_tokenizer, opening)
+        assert list(agent.session.ids) == ids
+        sampled = [source == "sampled" for source in agent.session.sources]
+        if sample.behaviour != "correction":  # there the broken call is not learned
+            assert [label != -100 for label in labels] == sampled
+        assert all(label in (-100, token_id) for label, token_id in zip(labels, ids, strict=True))
+    assert len(seen) > 5

@@ -1,4 +1,4 @@
-"""Replaying a run in four ways: each computes what its definition says."""
+"""Replaying a run in every way: each computes what its definition says (the notebook's: test_notebook.py)."""
 
 import json
 import sys
@@ -141,6 +141,11 @@ def test_the_command(tmp_path, monkeypatch):
     report = json.loads(done.output)
     assert report["totals"]["append"]["computed"] == 80 + 51
     assert [turn["fed"] for turn in report["plan"]] == [80, 50]
+    done = run("--made-up", 2, "--prompt", 80, "--thinking", 40, "--response", 50)
+    lines = done.output.splitlines()[:-1]
+    assert max(map(len, lines)) <= 80
+    assert any(line.split() == ["notebook", "0", "119", "50", "ends", "-", "119", "-"] for line in lines)
+    assert "notebook ends in turn 2: the response is not longer than the cache" in " ".join(lines)
     path = tmp_path / "run.jsonl"
     asked = CliRunner().invoke(
         cli.app, ["ask", "When was QwQ-32B released?", "--device", "cpu", "--trace", str(path), "--json"]
@@ -164,7 +169,7 @@ def test_the_command(tmp_path, monkeypatch):
 
 def test_pictures(engine, plan, tmp_path):
     pytest.importorskip("matplotlib")
-    report = bench.measure(engine, plan, ["append", "re-encode"], [32, 64], checks=[16])
+    report = bench.measure(engine, plan, ["append", "re-encode", "notebook"], [32, 64], checks=[16])
     paths = list(bench_plot.draw(report, tmp_path / "plots"))
     assert sorted(path.name for path in paths) == [
         "ids.png",

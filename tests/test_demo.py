@@ -1,22 +1,24 @@
-"""The built-in model's training data and its training, on models far smaller than the real one."""
+"""The built-in model's training data."""
 
 from __future__ import annotations
 
 import json
 import random
+import re
 from datetime import date
 
 import pytest
-import torch
 from longhand.agent import prompt
-from longhand.agent.calls import parse_calls
-from longhand.agent.demo.batches import PAD, Batches, prose
-from longhand.agent.demo.language import Writer
-from longhand.agent.demo.samples import NOT_FOUND, Sampler, asks, query_of
+from longhand.agent.calls import MalformedCallError, parse_calls
+from longhand.agent.demo import questions, script
+from longhand.agent.demo.batches import prose
+from longhand.agent.demo.facts import FAMILIES
+from longhand.agent.demo.language import Fact, Subject, Writer
+from longhand.agent.demo.sample import Round, Sample
+from longhand.agent.demo.samples import Sampler
+from longhand.agent.demo.script import asks, query_of
 from longhand.agent.demo.tokenizer import train_tokenizer
-from longhand.agent.demo.train import Recipe, loss_of, new_model, save
 from longhand.agent.search import SearchResult
-from longhand.engine.engine import Engine
 from longhand.engine.tokenizer import Tokenizer
 
 PROSE = ["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a guild of masons."]
@@ -27,50 +29,133 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(json.loads(train_tokenizer(600, PROSE, seed=1)))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_sample_is_what_the_agent_feeds(tokenizer: Tokenizer, seed: int) -> None:
+def said_in(text: str) -> str:
+    """The answer behind the thinking."""
+    return text.split("</think>\n\n")[1].removesuffix("<|im_end|>")
+
+
+def shown(one: Round) -> list[SearchResult]:
+    """The results that a round's response holds; none where it is a notice."""
+    told = json.loads(one.response)
+    return [SearchResult(**row) for row in told] if isinstance(told, list) else []
+
+
+def query_in(one: Round) -> str:
+    (call,) = parse_calls(one.said.split("<tool_call>\n")[1].removesuffix("\n</tool_call>"))
+    return call.query
+
+
+def samples(behaviour: str, count: int) -> list[Sample]:
+    sampler = Sampler(7, PROSE)
+    make = sampler.chat if behaviour == "chat" else sampler.shares[behaviour][1]
+    drawn = [make() for _ in range(count)]
+    return [one if isinstance(one, Sample) else Sample(behaviour, [one]) for one in drawn]
+
+
+BEHAVIOURS = ("fact", "salad", "two hops", "missing", "second search", "talk", "correction", "limit", "chat")
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_labels_are_what_the_model_says(tokenizer: Tokenizer, behaviour: str) -> None:
     opening = prompt.opening_ids(tokenizer, date(2026, 1, 2), 5)
-    sampler = Sampler(seed, PROSE)
-    for _ in range(40):
-        sample = sampler.sample()
+    for sample in samples(behaviour, 20):
         ids, labels = sample.encode(tokenizer, opening)
-        head, tail = prompt.response_frame(tokenizer)
-        fed = opening + prompt.question_ids(tokenizer, sample.question)
-        wanted = [(fed, False)]
-        if sample.call:
-            wanted.append((tokenizer.encode(sample.call), True))
-            wanted.append((head + tokenizer.encode_literal(sample.response) + tail, False))
-        wanted.append((tokenizer.encode(sample.answer), True))
-        assert ids == [i for part, _ in wanted for i in part]
-        assert labels == [i if sampled else -100 for part, sampled in wanted for i in part]
+        spoken = [text for e in sample.exchanges for text in (*(r.said for r in e.rounds if r.learned), e.answer)]
+        assert [i for i in labels if i != -100] == [i for text in spoken for i in tokenizer.encode(text)]
+        assert all(label in (-100, i) for label, i in zip(labels, ids, strict=True))
+        assert ids[: len(opening)] == opening
         assert ids[-1] == tokenizer.control.im_end
-        if sample.call:
-            assert tokenizer.encode(sample.call)[-1] == tokenizer.control.tool_call_end
 
 
-def test_answers_are_copies_of_a_result(tokenizer: Tokenizer) -> None:
-    sampler = Sampler(5, PROSE)
-    behaviours = set()
-    for _ in range(300):
-        sample = sampler.sample()
-        behaviours.add(sample.behaviour)
-        said = sample.answer.split("</think>\n\n")[1].removesuffix("<|im_end|>")
-        if sample.behaviour == "fact":
-            results = [SearchResult(**row) for row in json.loads(sample.response)]
-            assert said in [f"{r.content} [{r.title}]({r.url})" for r in results]
-            query = sample.call.split("<tool_call>\n")[1].removesuffix("\n</tool_call>")
-            assert parse_calls(query)[0].query == query_of(sample.question)
-        elif sample.behaviour == "missing":
-            assert said == NOT_FOUND
-        else:
-            assert not sample.call
-    assert behaviours == {"fact", "missing", "greeting"}
+def test_every_behaviour_is_drawn() -> None:
+    sampler = Sampler(1, PROSE)
+    assert {sampler.sample().behaviour for _ in range(1500)} == set(BEHAVIOURS)
+    assert 0 < sum(share for share, _ in sampler.shares.values()) < 1
+
+
+@pytest.mark.parametrize("behaviour", ["fact", "salad", "correction"])
+def test_an_answer_copies_a_result_of_its_search(behaviour: str) -> None:
+    for sample in samples(behaviour, 100):
+        (exchange,) = sample.exchanges
+        assert said_in(exchange.answer) in [script.cited(result) for result in shown(exchange.rounds[-1])]
+
+
+def test_the_second_hop_asks_about_what_the_first_one_found() -> None:
+    cited_both = 0
+    for sample in samples("two hops", 300):
+        (exchange,) = sample.exchanges
+        found = re.search(r"yes\. It is (.*)\. I will search again\.", exchange.rounds[-1].said)
+        answer = said_in(exchange.answer)
+        if answer == script.NOT_FOUND or found is None or not shown(exchange.rounds[-1]):
+            continue  # a hop led nowhere, or the limit was reached
+        cited_both += 1
+        assert found[1] in query_in(exchange.rounds[1])
+        pairs = [script.cited(a, b) for a in shown(exchange.rounds[0]) for b in shown(exchange.rounds[1])]
+        assert answer in pairs
+        assert found[1].casefold() in answer.split(" [")[0].casefold()
+    assert cited_both > 200
+
+
+def test_not_found_is_said_after_a_second_search_and_cites_nothing() -> None:
+    twice = 0
+    for sample in samples("missing", 200):
+        (exchange,) = sample.exchanges
+        assert said_in(exchange.answer) == script.NOT_FOUND
+        queries = [query_in(one) for one in exchange.rounds]
+        assert len(set(queries)) == len(queries)
+        twice += len(queries) == 2 and len(queries[1]) < len(queries[0])
+    assert twice > 180
+
+
+def test_a_broken_call_is_answered_by_the_notice_that_the_program_gives() -> None:
+    for sample in samples("correction", 60):
+        wrong = sample.exchanges[0].rounds[0]
+        assert not wrong.learned
+        with pytest.raises(MalformedCallError) as error:
+            parse_calls(wrong.said.split("<tool_call>\n")[1].removesuffix("\n</tool_call>"))
+        assert json.loads(wrong.response)["notice"] == str(error.value)
+
+
+def test_a_follow_up_names_its_subject_by_a_pronoun_and_searches_for_its_name() -> None:
+    pronouns = 0
+    for sample in samples("chat", 200):
+        first, second = sample.exchanges[:2]
+        if re.search(r"\b(he|him|his|she|her|it|its)\b", second.question) and second.rounds:
+            name = re.sub(r"^the ", "", first.question)
+            pronouns += any(word in name for word in query_in(second.rounds[0]).split() if word[0].isupper())
+    assert pronouns > 30
+
+
+@pytest.mark.parametrize(
+    ("question", "pronoun", "ways"),
+    [
+        ("What is the height of {s}?", "it", {"What is its height?", "What is the height of it?"}),
+        ("Who taught {s}?", "he", {"Who taught him?"}),
+        ("Where was {s} born?", "she", {"Where was she born?"}),
+        ("Who was {s} written by?", "it", {"Who was it written by?"}),
+        ("How many boys wetched {s}?", "she", {"How many boys wetched her?"}),
+    ],
+)
+def test_pronouns_stand_in_their_case(question: str, pronoun: str, ways: set[str]) -> None:
+    subject = Subject("Ida Rom (Ash)", "Ida Rom (Ash)", "person")
+    fact = Fact(subject, FAMILIES[0], question.format(s=subject.phrase), "", "", subject.phrase)
+    rng = random.Random(3)
+    said = {questions.follow_up(rng, fact, pronoun).shown for _ in range(40)}
+    assert {one for one in said if not one.startswith(tuple(questions.JOINTS))} == ways
+
+
+def test_slips_stay_in_little_words() -> None:
+    rng = random.Random(2)
+    question = "Where was the designer of the Velm Bridge born?"
+    drawn = {questions.slips(rng, question) for _ in range(300)}
+    assert len(drawn) > 20
+    assert all("designer" in one and "Velm Bridge born?" in one for one in drawn)
 
 
 def test_equal_seeds_give_equal_samples_and_others_do_not() -> None:
     def draw(seed: int) -> list[str]:
         sampler = Sampler(seed, PROSE)
-        return [sampler.sample().question for _ in range(20)]
+        return [sampler.sample().exchanges[0].question for _ in range(20)]
 
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
@@ -102,50 +187,6 @@ def test_words_have_the_same_pieces_wherever_they_stand(tokenizer: Tokenizer) ->
     for text in ("the Zorblat", '"Zorblat"', "(Zorblat)", "[Zorblat](u)", "\nZorblat."):
         ids = tokenizer.encode_literal(text)
         assert any(ids[i : i + len(alone)] == alone for i in range(len(ids))), text
-
-
-def test_training_learns_and_writes_a_checkpoint_that_loads(tokenizer: Tokenizer, tmp_path) -> None:
-    recipe = Recipe(
-        vocab_size=600, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=2, num_kv_heads=1,
-        tokens_per_step=1024,
-    )  # fmt: skip
-    (tmp_path / "tokenizer.json").write_text(train_tokenizer(600, PROSE, seed=1))
-    model = new_model(recipe)
-    batches = Batches(recipe.tokens_per_step, tokenizer, PROSE, seed=1)
-    ids, labels = next(batches.samples)
-    assert ids.shape == labels.shape
-    assert ((labels == PAD) | (labels == ids)).all()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    losses = []
-    for _ in range(8):
-        loss, _ = loss_of(model, batches.opening(1.0), ids, labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0] - 0.5
-    save(model, recipe, tokenizer, tmp_path)
-    engine = Engine.from_pretrained(tmp_path)
-    session = engine.session()
-    session.feed(ids[0, :20].tolist())
-    assert torch.isfinite(session.logits()).all()
-
-
-def test_masked_ids_do_not_change_the_loss(tokenizer: Tokenizer) -> None:
-    recipe = Recipe(
-        vocab_size=600, hidden_size=32, intermediate_size=48, num_layers=1, num_heads=2, num_kv_heads=1,
-        tokens_per_step=512,
-    )  # fmt: skip
-    model = new_model(recipe)
-    ids, labels = next(Batches(recipe.tokens_per_step, tokenizer, PROSE, seed=2).samples)
-    last = ids.shape[1] - 1
-    hidden_tail = labels.clone()
-    hidden_tail[:, -1] = PAD
-    before, _ = loss_of(model, None, ids, hidden_tail)
-    changed = ids.clone()
-    changed[:, last] = (changed[:, last] + 1) % 500  # an id that no counted label looks at
-    after, _ = loss_of(model, None, changed, hidden_tail)
-    assert before.item() == after.item()
 
 
 def test_the_built_in_documents_read_as_sentences() -> None:

@@ -26,6 +26,7 @@ def trace_of(path, text="plain", outcome=True):
         "type": "header", "format": TRACE_FORMAT, "question": text, "name": text, "rope": text, "model": text,
         "quantization": text, "tokenizer": text, "dtype": text, "vocab": 100, "max_context": 100, "search": text,
         "template": 1, "today": text, "sampling": {text: text}, "budget": {}, "seed": 0, "device": text,
+        "fork": {"name": text, "ids": 4, "seconds": 0.25},
     }  # fmt: skip
     stats = {"fed": 2, "computed": 4, "reused": 1, "sampled": 2, "prefill_seconds": 0.5, "decode_seconds": 0.25}
     span = {"type": "span", "turn": 1, "cached": 0, "computed": 2, "seconds": 0.5, "text": text, "ids": [1, 2]}
@@ -118,6 +119,18 @@ def test_citations_lead_to_results_and_marks_are_there(tmp_path):
     assert "Unsupported" in html
     assert "Ended early: loop" in html
     assert "cited in the answer" in html
+
+
+def test_what_a_stranger_is_told(tmp_path):
+    """A fork is named; searches that were refused are not counted; time has a strip where a span took any."""
+    html = page(trace_of(tmp_path / "run.jsonl"))
+    assert "<b>plain</b>: one of several ways on" in html
+    assert "it made 1 search." in html  # of two responses, one is a notice
+    ids, seconds = re.findall(r'<div class="strip">(.*?)</div>', html)
+    assert ids.count("<a ") == seconds.count("<a ") == 6
+    path = tmp_path / "still.jsonl"
+    path.write_text((tmp_path / "run.jsonl").read_text().replace('"seconds": 0.5', '"seconds": 0'))
+    assert page(read_trace(path)).count('<div class="strip">') == 1
 
 
 def test_a_trace_without_an_end(tmp_path):

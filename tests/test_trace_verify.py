@@ -339,7 +339,17 @@ REFUSED = {
         "--search 'odd' is not one",
     ),
     "no samples": (["ask", "--samples", "0"], "--samples must be a whole number"),
-    "samples and trace": (["ask", "--samples", "2", "--trace", "{tmp}/x"], "--trace goes with one sample"),
+    "samples nowhere": (["ask", "--samples", "2", "--trace", "{tmp}/no/x"], "--trace {tmp}/no/x: its folder does not"),
+    "samples on a folder": (["ask", "--samples", "2", "--trace", "{tmp}/x"], "--trace {tmp}/x-2: is a folder"),
+    "branches on a folder": (
+        ["branch", "{trace}", "--turn", "2", "--query", "a", "--query", "b", "--trace", "{tmp}/x"],
+        "--trace {tmp}/x-2: is a folder",
+    ),
+    "over itself": (
+        ["branch", "{trace}", "--turn", "2", "--response-file", "{tmp}/text", "--trace", "{trace}"],
+        "--trace {trace}: would be written over {trace}",
+    ),
+    "a fork of nothing": (["show", "{tmp}/fork"], "line 1 is damaged: the header's fork has no name, ids and seconds"),
     "damaged logits": (["verify", "{tmp}/damaged"], "damaged: the logits for position"),
     "options": (["verify", "{tmp}/options"], "line 1 is damaged"),
     "budget": (["replay", "{tmp}/budget"], "line 1 is damaged"),
@@ -355,6 +365,8 @@ def test_refusals_take_one_line(run_cli, traced, tiny_folder, tmp_path, case):
     changed(path, tmp_path / "header", lambda rows: rows.__delitem__(slice(1, None)))
     changed(path, tmp_path / "damaged", lambda rows: rows[2]["logits"][0].update(row="AAAA"))
     changed(path, tmp_path / "options", lambda rows: rows[0].update(options={"quantization": 3}))
+    changed(path, tmp_path / "fork", lambda rows: rows[0].update(fork={"name": "x", "ids": "all"}))
+    (tmp_path / "x-2").mkdir()
     changed(path, tmp_path / "budget", lambda rows: rows[0].update(budget={"wishes": 3}))
     before = sorted(tmp_path.iterdir())
     names = {"tmp": tmp_path, "trace": path, "tiny": tiny_folder}

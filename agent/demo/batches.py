@@ -1,23 +1,26 @@
-"""Batches of training samples: ids with their labels, padded to few shapes."""
+"""Batches of training samples: ids with their labels, padded to few shapes. Where a source stands is two numbers, from
+which it goes on as if it had never stopped."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from datetime import date
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...engine.tokenizer import Tokenizer
-from .. import prompt
 from ..passages import read_passages
 from ..sentences import split_sentences
+from ..trace_export import IGNORED
+from .data import Data, Row, random_opening
+from .recipe import Recipe
 from .samples import Sampler
 
 DOCS = Path(__file__).parent / "docs"
-PAD = -100
+POOL = 320  # samples that are sorted by length together
+KINDS = ("copies", "runs", "rows")
 
 
 def prose() -> list[str]:
@@ -31,50 +34,108 @@ def prose() -> list[str]:
 
 
 class Batches:
-    """Batches of samples of like length, drawn from one seed."""
+    """Batches of samples of like length. `draw(number)` gives the samples of a pool, the same ones whenever it is
+    asked."""
 
-    def __init__(self, tokens: int, tokenizer: Tokenizer, sentences: list[str], seed: int):
+    def __init__(self, draw: Callable[[int], list[Row]], tokens: int, seed: str):
         """tokens: ids per batch, padding included."""
-        self.tokens, self.tokenizer = tokens, tokenizer
-        self.sampler = Sampler(seed, sentences)
-        self.rng = random.Random(seed + 1)
-        self.samples = self._cycle(self._run)
-        self.copies = self._cycle(self._copy)
+        self.draw, self.tokens, self.seed = draw, tokens, seed
+        self.pool = -1  # the one that batches come from
+        self.taken = 0  # of its batches
+        self.batches: list[tuple[int, list[Row]]] = []
 
-    def _run(self) -> tuple[list[int], list[int]]:
-        return self.sampler.sample().encode(self.tokenizer)
+    @property
+    def position(self) -> tuple[int, int]:
+        return self.pool, self.taken
 
-    def _copy(self) -> tuple[list[int], list[int]]:
-        sentences = [self.tokenizer.encode_literal(self.sampler.writer.filler()) for _ in range(self.rng.randint(1, 6))]
-        again = self.rng.sample(sentences, len(sentences))
+    def go_to(self, pool: int, taken: int) -> None:
+        """Go on from a position."""
+        self.pool, self.taken = pool, taken
+        self.batches = self._cut(pool) if pool >= 0 else []
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """ids and labels [rows, width] of the next batch."""
+        if self.taken == len(self.batches):
+            self.go_to(self.pool + 1, 0)
+        width, batch = self.batches[self.taken]
+        self.taken += 1
+        return (
+            torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch]),
+            torch.tensor([labels + [IGNORED] * (width - len(labels)) for _, labels in batch]),
+        )
+
+    def _cut(self, number: int) -> list[tuple[int, list[Row]]]:
+        pool = sorted(self.draw(number), key=lambda row: len(row[0]))
+        batches = []
+        while pool:  # few distinct shapes: the matrix library prepares each one anew
+            width = -(-len(pool[-1][0]) // 64) * 64
+            rows = max(1, self.tokens // width)
+            batches.append((width, pool[-rows:]))
+            del pool[-rows:]
+        random.Random(f"{self.seed}/{number}").shuffle(batches)
+        return batches
+
+
+class Stream:
+    """One of the batches of every step: its generated runs, copies and rows of data files, from seeds of its own."""
+
+    def __init__(self, recipe: Recipe, number: int, tokenizer: Tokenizer, sentences: list[str], data: Data | None):
+        self.recipe, self.number, self.tokenizer, self.sentences, self.data = recipe, number, tokenizer, sentences, data
+        self.seed = f"{recipe.seed}/{number}"
+        draws = {"copies": self._copies, "runs": self._runs, "rows": self._rows}
+        self.sources = {kind: Batches(draws[kind], recipe.tokens, f"{self.seed}/{kind}") for kind in KINDS}
+
+    @property
+    def position(self) -> list[int]:
+        """Where its sources stand, as six numbers."""
+        return [place for kind in KINDS for place in self.sources[kind].position]
+
+    def go_to(self, position: list[int]) -> None:
+        for place, kind in enumerate(KINDS):
+            self.sources[kind].go_to(*position[2 * place : 2 * place + 2])
+
+    def next(self, step: int) -> tuple[Tensor | None, Tensor, Tensor]:
+        """The opening that the samples of this step's batch share (or none), their ids and their labels."""
+        kind = self.recipe.kind(step)
+        ids, labels = self.sources[kind].next()
+        return self._opening(step) if kind == "runs" else None, ids, labels
+
+    def _opening(self, step: int) -> Tensor:
+        """The last part of the template of some day, at least its last line. Lengths come in steps, since the matrix
+        library prepares each new shape anew."""
+        share = self.recipe.prompt_share(step)
+        ids = random_opening(self.tokenizer, random.Random(f"{self.seed}/opening/{step}"))
+        return torch.tensor([ids if share == 1.0 else ids[-(8 + int(share * 4) * 120) :]])
+
+    def _sampler(self, kind: str, pool: int) -> Sampler:
+        return Sampler(random.Random(f"{self.seed}/{kind}/{pool}/samples").getrandbits(62), self.sentences)
+
+    def _runs(self, pool: int) -> list[Row]:
+        sampler = self._sampler("runs", pool)
+        return [sampler.sample().encode(self.tokenizer) for _ in range(POOL)]
+
+    def _copies(self, pool: int) -> list[Row]:
+        sampler, rng = self._sampler("copies", pool), random.Random(f"{self.seed}/copies/{pool}/order")
+        return [self._copy(sampler, rng) for _ in range(POOL)]
+
+    def _copy(self, sampler: Sampler, rng: random.Random) -> Row:
+        sentences = [self.tokenizer.encode_literal(sampler.writer.filler()) for _ in range(rng.randint(1, 6))]
+        again = rng.sample(sentences, len(sentences))
         ids = [token_id for sentence in (*sentences, *again) for token_id in sentence]
         seen = sum(len(sentence) for sentence in sentences)
-        labels = [PAD] * seen + ids[seen:]
+        labels = [IGNORED] * seen + ids[seen:]
         start = seen
         for sentence in again:  # which sentence comes next cannot be known
-            labels[start : start + 3] = [PAD] * len(labels[start : start + 3])
+            labels[start : start + 3] = [IGNORED] * len(labels[start : start + 3])
             start += len(sentence)
         return ids, labels
 
-    def _cycle(self, draw) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[no-untyped-def]
-        while True:
-            pool = sorted((draw() for _ in range(320)), key=lambda sample: len(sample[0]))
-            batches = []
-            while pool:  # few distinct shapes: the matrix library prepares each one anew
-                width = -(-len(pool[-1][0]) // 64) * 64
-                rows = max(1, self.tokens // width)
-                batches.append((width, pool[-rows:]))
-                del pool[-rows:]
-            self.rng.shuffle(batches)
-            for width, batch in batches:
-                yield (
-                    torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch]),
-                    torch.tensor([labels + [PAD] * (width - len(labels)) for _, labels in batch]),
-                )
-
-    def opening(self, share: float) -> Tensor:
-        """The ids before the question: the last `share` of the template of some day, at least its last line. Lengths
-        come in steps, since the matrix library prepares each new shape anew."""
-        day = date(self.rng.randint(2024, 2032), self.rng.randint(1, 12), self.rng.randint(1, 28))
-        ids = prompt.opening_ids(self.tokenizer, day, self.rng.randint(1, 9))
-        return torch.tensor([ids if share == 1.0 else ids[-(8 + int(share * 4) * 120) :]])
+    def _rows(self, pool: int) -> list[Row]:
+        """A part of the shuffled files. The streams take the parts in turn: together they come round to a row again
+        when all others had their turn."""
+        assert self.data is not None
+        parts = -(-len(self.data) // POOL)
+        epoch, part = divmod(pool * self.recipe.batches + self.number, parts)
+        order = list(range(len(self.data)))
+        random.Random(f"{self.recipe.seed}/rows/{epoch}").shuffle(order)
+        return self.data.rows(order[part * POOL : (part + 1) * POOL])

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from . import words
-from .facts import FAMILIES, Family, made_up_family
+from .facts import FAMILIES, LINKS, Family, made_up_family, made_up_link
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,18 @@ class Fact:
     question: str
     statement: str
     value: str  # what the answer must hold
+    named: str  # the subject as the question names it
+
+
+@dataclass(frozen=True)
+class Linked:
+    """The first hop of two: `statement` says of `subject` what `value` is, which a question names by `phrase`."""
+
+    subject: Subject
+    named: str
+    phrase: str
+    statement: str
+    value: Subject
 
 
 class Writer:
@@ -63,8 +75,8 @@ class Writer:
             name = f"{words.name(rng)} {rng.choice(words.PLACE_TYPES)}"
             return Subject(name, f"the {name}", kind)
         if form < 0.40:
-            kind = f"{rng.choice(words.ADJECTIVES).capitalize()} {rng.choice(words.NOUNS).capitalize()}"
-            name = f"{kind} of {words.name(rng)}"
+            noun = f"{rng.choice(words.ADJECTIVES).capitalize()} {rng.choice(words.NOUNS).capitalize()}"
+            name = f"{noun} of {words.name(rng)}"
             return Subject(name, f"the {name}", kind)
         if form < 0.55:
             name = f"{words.name(rng)} {words.name(rng)}"
@@ -83,23 +95,42 @@ class Writer:
         name = f"{rng.choice(words.NOUNS)} {words.made_up(rng)}"
         return Subject(name[0].upper() + name[1:], f"the {name}", kind)
 
-    def fact(self, subject: Subject | None = None, family: Family | None = None) -> Fact:
-        """A fact about a subject (a new one by default)."""
+    def fact(self, subject: Subject | None = None, family: Family | None = None, named: str | None = None) -> Fact:
+        """A fact about a subject (a new one by default); `named` is how its question names it."""
         rng = self.rng
         if family is None:
             fitting = [f for f in FAMILIES if subject is None or f.subject == subject.kind]
             family = made_up_family(rng) if not fitting or rng.random() < 0.2 else rng.choice(fitting)
         subject = subject or self.subject(family.subject)
-        unit, number, value = rng.choice((*words.UNITS, *words.NOUNS[::7])), words.number(rng), self.value(family.value)
-        fill = {"s": subject.phrase, "v": value, "u": unit, "n": number, "k": rng.choice(words.NOUNS),
-                "w": self.noun_phrase()}  # fmt: skip
+        unit = rng.choice((*words.UNITS, *words.NOUNS[::7]))
+        fill = {"s": subject.phrase, "v": self.value(family.value), "u": unit, "n": words.number(rng),
+                "k": rng.choice(words.NOUNS), "p": words.name(rng)}  # fmt: skip
         template = family.statement(rng)
-        used = next(key for key in "nvwk" if f"{{{key}}}" in template)
-        question = family.question(rng).format(**{**fill, "s": self.alias(subject)})
+        value = fill["n" if "{n}" in template else "v"]
+        named = named or self.alias(subject)
+        question = family.question(rng).format(**{**fill, "s": named})
+        return Fact(subject, family, question, self.state(template, fill, value), value, named)
+
+    def link(self) -> Linked:
+        """A fact whose value is a subject itself."""
+        rng = self.rng
+        link = made_up_link(rng) if rng.random() < 0.25 else rng.choice(LINKS)
+        subject = self.subject(link.subject)
+        value = self.subject(link.value)
+        while link.value == "thing" and value.phrase.startswith("the "):  # "studied at the velvet" tells nothing
+            value = self.subject(link.value)
+        named = self.alias(subject)
+        phrase = rng.choice(link.phrases.split(" | ")).format(s=named)
+        template = rng.choice(link.statements.split(" | "))
+        statement = self.state(template, {"s": subject.phrase, "v": value.phrase}, value.phrase)
+        return Linked(subject, named, phrase, statement, value)
+
+    def state(self, template: str, fill: dict[str, str], value: str) -> str:
+        """The statement as prose, its value unharmed."""
         statement = self.dress(template.format(**fill))
-        while fill[used].casefold() not in statement.casefold():  # a mark of prose fell into the value
+        while value.casefold() not in statement.casefold():  # a mark of prose fell into the value
             statement = self.dress(template.format(**fill))
-        return Fact(subject, family, question, statement, fill[used])
+        return statement
 
     def alias(self, subject: Subject) -> str:
         """The subject as a question names it: now and then only by one word of its name."""
@@ -123,14 +154,18 @@ class Writer:
             if form < 0.5:
                 return words.name(rng)
             return f"{words.name(rng)}, {words.name(rng)}" if form < 0.7 else self.subject("place").phrase
-        if kind in ("height", "length"):
-            unit = rng.choice(("metres", "feet", "kilometres", "miles", "m", "km", "square kilometres", "hectares"))
-            value = f"{words.number(rng)} {unit}"
-            return (
-                f"{value} ({words.number(rng)} {rng.choice(('feet', 'miles', 'm'))})" if rng.random() < 0.2 else value
-            )
+        if kind in ("length", "area"):
+            units = words.LENGTHS if kind == "length" else words.AREAS
+            value = f"{words.number(rng)} {rng.choice(units)}"
+            return f"{value} ({words.number(rng)} {rng.choice(units)})" if rng.random() < 0.2 else value
         if kind == "weight":
-            return words.quantity(rng)
+            return f"{words.number(rng)} {rng.choice(words.WEIGHTS)}"
+        if kind == "money":
+            return words.money(rng)
+        if kind == "years":
+            return f"{words.number(rng)} {rng.choice(('years', 'years', 'months', 'days', 'weeks'))}"
+        if kind == "thing":
+            return self.noun_phrase()
         name = words.name(rng) if rng.random() < 0.6 else self.noun_phrase()
         return f'"{name}"' if rng.random() < 0.1 else name
 
@@ -197,6 +232,7 @@ class Writer:
         mark = rng.choice((
             "–", "—", "&", "and/or", "e.g.", "c. 1200", "U.S.", "No. 5", "(1871–1943)", "10–12", "CO2", "1990s", "-",
             f"{number} °C", f"{number} km²", f"“{name}”", f"‘{words.made_up(rng)}’", f"£{number}", f"€{number}",
+            f"({words.foreign(rng)})", words.foreign(rng), "…", "μm", "m³", f"({name}: {words.foreign(rng)})",
             f"{rng.randint(1, 20)}th", f"{rng.randint(1, 99)}%", "½", f"{name}'s", f"{noun}'s", f"St. {name}",
             f"7 × {rng.randint(2, 9)}", f"the {rng.randint(1, 9)}:{rng.randint(10, 59)} {noun}", "Mr.", "vs.", "/",
             f"“{self.noun_phrase()},”", f"{rng.choice(words.ADJECTIVES)}-{noun}", f"({self.noun_phrase()})",

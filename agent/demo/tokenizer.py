@@ -51,6 +51,8 @@ def _corpus(sentences: list[str], seed: int) -> Iterable[str]:
         yield from (word, word, word.capitalize())
     sampler = Sampler(seed, sentences)
     for _ in range(1500):
-        sample = sampler.sample()
-        yield from (sample.question, sample.call.split("<tool_call>")[0], sample.response)
+        for exchange in sampler.sample().exchanges:
+            yield exchange.question
+            for one in exchange.rounds:
+                yield from (one.said.split("<tool_call>")[0], one.response)
     yield from [prompt.TEMPLATE.replace("<tool_call>", "").replace("</tool_call>", "")] * 20

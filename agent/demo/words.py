@@ -109,6 +109,10 @@ visitors students members rooms steps pages books species islands seats teeth eg
 watts volts floors towers columns arches bells steps tracks stations pieces kinds bridges paintings letters
 """.split()
 
+LENGTHS = "metres feet kilometres miles m km centimetres inches yards".split()
+AREAS = ("square kilometres", "square miles", "hectares", "acres", "km²", "square metres")
+WEIGHTS = "kilograms tonnes tons grams pounds kg g ounces".split()
+
 MONTHS = "January February March April May June July August September October November December".split()
 
 PLACE_TYPES = """
@@ -117,10 +121,27 @@ Theatre Temple Park Desert Glacier Railway Institute Academy Abbey Gallery Dam T
 Stadium Falls Mountains Sea Bay Church Garden Prize Project Protocol Method Model Engine Format Index Kernel Act Treaty
 """.split()
 
+ROLES = """
+keeper guard doctor teacher judge mayor bishop pilot gardener cook editor translator engraver printer patron sponsor
+conductor singer actor coach referee manager chairman secretary treasurer curator surveyor foreman mason carpenter smith
+weaver brewer miller nurse friend rival pupil heir successor predecessor employer captain minister general admiral
+governor chancellor president physician biographer illustrator producer librarian astronomer chemist
+""".split()
+
 ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p ph pl pr q qu r s sc sh sk sl sn sp st str sw t th tr tw v w wh x y z".split()
 VOWELS = "a e i o u a e i o u ai au ea ee ei eo ia ie io oa oi oo ou ua y".split()
 CODAS = "b ck d f ft g k l ld ll lm ln lp lt m mp n nd ng nk nt p r rd rk rm rn rt s sh sk ss st t th tt v x z".split()
-ACCENTED = "á é è ê í ó ö ü ñ ç ã å ø ä ł ś č ž ß ő ğ ş ý ž ū ō ì ò à".split()
+ACCENTED = "á é è ê í ó ö ü ñ ç ã å ø ä ł ś č ž ß ő ğ ş ý ū ō ì ò à".split()
+# Letters that a reader of real prose meets now and then; each has to be copied byte by byte.
+RARE = (
+    "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿĀāĂăĄąĆćĈĉČčĎďĐđĒēĖėĘęĚěĞğĠġĢģĦħĨĩĪīĮįİıĶķĹĺĽľŁłŃńŅņ"
+    "ŇňŌōŐőŒœŔŕŘřŚśŞşŠšŢţŤťŨũŪūŮůŰűŲųŴŵŶŷŸŹźŻżŽžȘșȚțảấầậắẽếềệịọốồộớờợủứừựỳ"
+)
+SCRIPTS = (
+    "αβγδεζηθικλμνξοπρστυφχψωΑΓΔΘΛΣΦΨΩ",
+    "абвгдежзийклмнопрстуфхцчшщыьэюяАБВГДКЛМНПРСТ",
+    "あいうえおかきくけこさしすせそたちつてとアイウエオカキクケコ",
+)
 
 
 def made_up(rng: random.Random, syllables: int | None = None) -> str:
@@ -129,16 +150,28 @@ def made_up(rng: random.Random, syllables: int | None = None) -> str:
     word = ""
     for index in range(count):
         onset = rng.choice(ONSETS) if index == 0 or rng.random() < 0.85 else ""
-        vowel = rng.choice(ACCENTED) if rng.random() < 0.04 else rng.choice(VOWELS)
+        vowel = rng.choice(ACCENTED) if rng.random() < 0.03 else rng.choice(VOWELS)
+        vowel = rng.choice(RARE).lower() if rng.random() < 0.015 else vowel
         coda = rng.choice(CODAS) if rng.random() < (0.75 if index == count - 1 else 0.35) else ""
         word += onset + vowel + coda
     return word if len(word) > 2 else word + rng.choice(CODAS)
 
 
 def name(rng: random.Random) -> str:
-    """A made-up word with a capital."""
+    """A made-up word with a capital; some of its letters are rare, now and then."""
     word = made_up(rng)
+    if rng.random() < 0.02:
+        return rng.choice(RARE).upper()[0] + word
+    if rng.random() < 0.02:  # letters that English has, in an order that it has not
+        return "".join(rng.choice("aeioubcdfghjklmnpqrstvwxyz") for _ in range(rng.randint(4, 9))).capitalize()
     return word[0].upper() + word[1:]
+
+
+def foreign(rng: random.Random) -> str:
+    """A word in another script."""
+    if rng.random() < 0.5:
+        return "".join(chr(rng.randint(0x4E00, 0x9FA5)) for _ in range(rng.randint(1, 4)))
+    return "".join(rng.choice(rng.choice(SCRIPTS)) for _ in range(rng.randint(2, 8)))
 
 
 def person(rng: random.Random) -> str:
@@ -184,6 +217,13 @@ def quantity(rng: random.Random) -> str:
     if form < 0.93:
         return f"{number(rng)} {rng.choice(('percent', '%', 'per cent'))}".replace(" %", "%")
     return f"${number(rng)}"
+
+
+def money(rng: random.Random) -> str:
+    """A sum."""
+    amount = number(rng)
+    return rng.choice((f"${amount}", f"£{amount}", f"€{amount}", f"{amount} dollars", f"{amount} francs",
+                       f"{amount} pounds", f"{amount} crowns", f"{amount} euros"))  # fmt: skip
 
 
 def year(rng: random.Random) -> str:

@@ -1,0 +1,82 @@
+"""What the built-in model says, word for word: its thoughts, calls, scans and answers. Training teaches these texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from ..search import SearchResult
+
+# What a query leaves out of its question.
+STOP_WORDS = frozenset(
+    "a an the is are was were be been do does did of in on at to for by with from and or what which that this it its "
+    "has have had can as there me about tell please whom explain mean describe".split()
+)
+NOT_FOUND = "I could not find it in these documents."
+HELLO = "Hello! I am Longhand's demonstration model. Ask me about something in the documents."
+SELF = "I am Longhand's demonstration model: I search the documents and answer with a citation."
+ENGLISH = "I understand English only. Please ask in English."
+MALFORMED = "I will write the call again."
+SHORTER = "I will try a shorter query."
+
+
+def query_of(question: str) -> str:
+    """The question's words in order, without the stop words: what the model learns to search for."""
+    kept = (word.strip("?!,;:\"'()") for word in question.rstrip("?. ").split())
+    return " ".join(word for word in kept if word and word.lower() not in STOP_WORDS)
+
+
+def asks(question: str) -> str:
+    """What kind of answer the question wants, in its own words: 'when', 'how many', 'which', ..."""
+    lower = re.findall(r"[\w-]+", question.lower())
+    for index, word in enumerate(lower):
+        if word == "how" and index + 1 < len(lower):
+            return f"how {lower[index + 1]}"
+        if word in ("who", "whom", "when", "where", "what", "which", "why"):
+            return word
+    return "about something"
+
+
+def call(query: str) -> str:
+    """A call, up to the id that generation stops on."""
+    arguments = json.dumps({"action": "web_search", "action_input": {"query": query}}, ensure_ascii=False)
+    return f"<tool_call>\n{arguments}\n</tool_call>"
+
+
+def search_for(question: str) -> str:
+    """The first thought and call of a question of one hop."""
+    return f"The question asks {asks(question)}, so I will search.\n{call(query_of(question))}"
+
+
+def search_for_first(question: str, phrase: str) -> str:
+    """The same for a question of two hops: `phrase` is what has to be found first."""
+    return f"The question asks {asks(question)}, about {phrase}. I will find that first.\n{call(query_of(phrase))}"
+
+
+def scan(results: Sequence[SearchResult], gold: int | None) -> str:
+    """The results in order, each with its verdict, up to the one that is chosen."""
+    if not results:
+        return "There are no results."
+    shown = results if gold is None else results[: gold + 1]
+    return " ".join(f"{i + 1} {r.title}: {'yes' if i == gold else 'no'}." for i, r in enumerate(shown))
+
+
+def search_on(scanned: str, value: str, query: str) -> str:
+    """The second thought and call of a question of two hops."""
+    return f"{scanned} It is {value}. I will search again.\n{call(query)}"
+
+
+def search_again(scanned: str, query: str) -> str:
+    """The second thought and call where nothing answered."""
+    return f"{scanned} {SHORTER}\n{call(query)}"
+
+
+def answer(thought: str, text: str) -> str:
+    """The end of the thinking, and the answer."""
+    return f"{thought}\n</think>\n\n{text}<|im_end|>"
+
+
+def cited(*chosen: SearchResult) -> str:
+    """The chosen results' contents, each with its citation in a paragraph of its own."""
+    return "\n\n".join(f"{result.content} [{result.title}]({result.url})" for result in chosen)
