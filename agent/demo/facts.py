@@ -75,6 +75,8 @@ when # person # When was {s} born? | What is the birth date of {s}? | In which y
 when # person # When did {s} die? | In which year did {s} die? | When was the death of {s}? # {s} died in {v} | {s} died on {v} | The death of {s} came in {v}
 when # person # When did {s} win the prize? | In what year was {s} given the prize? | When did {s} receive the prize? # {s} won the prize in {v} | {s} received the prize in {v} | The prize went to {s} in {v}
 when # person # When did {s} move abroad? | When did {s} leave home? | In which year did {s} emigrate? # {s} left home for good in {v} | {s} emigrated in {v} | In {v}, {s} moved abroad
+when # person # When did {s} join {p}? | In which year did {s} join {p}? | When did {s} come to {p}? # {s} joined {p} in {v} | In {v}, {s} joined {p} | {s} came to {p} in {v}
+when # person # When did {s} earn a doctorate? | When did {s} finish university? | When did {s} get the degree? # {s} earned a doctorate in {v} | {s} finished university in {v} | The degree came to {s} in {v}
 when # thing # When was {s} launched? | When did {s} start? | When did {s} begin? # {s} was launched in {v} | {s} started in {v} | The launch of {s} took place on {v} | {s} began in {v}
 when # place # When was {s} first climbed? | When was {s} first reached? | In which year was {s} explored? # {s} was first climbed in {v} | {s} was first reached in {v} | The first people reached {s} in {v}
 where # thing # Where is {s}? | Where is {s} located? | In which city is {s}? | Where can {s} be found? | Where does {s} stand? # {s} stands in {v} | {s} is located in {v} | {s} lies near {v} | {s} can be found in {v}
@@ -126,6 +128,8 @@ thing # person # What was {s} famous for? | What is {s} known for? | Why is {s} 
 thing # person # What did {s} study? | What was the subject of {s}? # {s} studied {v} | The subject of {s} was {v}
 thing # animal # What does {s} eat? | What does {s} feed on? | What is the food of {s}? # {s} eats {v} | {s} feeds on {v} | The food of {s} is {v}
 thing # animal # What color is {s}? | What colour is {s}? | What does {s} look like? # {s} is {v} | {s} has a {v} coat | {s} is {v} with grey spots
+name # person # Which {k} did {s} found? | Which {k} did {s} start? | What {k} was founded by {s}? # {s} founded the {k} {v} | In that year {s} started the {k} {v} | The {k} {v} was founded by {s}
+name # person # Which {k} did {s} lead? | Which {k} did {s} work for? | For which {k} did {s} work? # {s} led the {k} {v} | {s} worked for the {k} {v}
 name # thing # Which {k} uses {s}? | What {k} uses {s}? # The {k} {v} uses {s} | {s} is used by the {k} {v}
 name # thing # Which {k} made {s}? | By which {k} was {s} made? # {s} was made by the {k} {v} | The {k} {v} made {s}
 name # thing # What {k} does {s} belong to? | Which {k} is {s} part of? # {s} belongs to the {k} {v} | {s} is part of the {k} {v}

@@ -122,8 +122,26 @@ class Writer:
         named = self.alias(subject)
         phrase = rng.choice(link.phrases.split(" | ")).format(s=named)
         template = rng.choice(link.statements.split(" | "))
-        statement = self.state(template, {"s": subject.phrase, "v": value.phrase}, value.phrase)
+        told = self.told_of(value)
+        statement = self.state(template, {"s": subject.phrase, "v": told}, told)
         return Linked(subject, named, phrase, statement, value)
+
+    def told_of(self, value: Subject) -> str:
+        """The value of a link as a sentence names it: with what it is before it, or what else is said of it behind."""
+        rng, form = self.rng, self.rng.random()
+        if form < 0.45:
+            return value.phrase
+        if form < 0.6 and value.kind == "person":
+            kind = rng.choice((rng.choice(words.ROLES), f"{rng.choice(words.ADJECTIVES)} {rng.choice(words.ROLES)}"))
+            return f"the {kind} {value.phrase}"
+        behind = rng.choice((
+            f"in {words.day(rng)}", f"in {words.year(rng)}", f"in {words.name(rng)}", f", {self.noun_phrase()},",
+            f"on {words.day(rng)}", f"at {words.name(rng)}", f"for {words.quantity(rng)}", f"after {words.year(rng)}",
+            *(("alone", "and colleagues", f"with {words.person(rng)}", f"from {words.name(rng)}", "and a friend",
+               f", a {rng.choice(words.ROLES)} from {words.name(rng)}", "himself", "and others", "with two friends")
+              if value.kind == "person" else ()),
+        ))  # fmt: skip
+        return f"{value.phrase}{behind}" if behind.startswith(",") else f"{value.phrase} {behind}"
 
     def state(self, template: str, fill: dict[str, str], value: str) -> str:
         """The statement as prose, its value unharmed."""

@@ -128,6 +128,28 @@ weaver brewer miller nurse friend rival pupil heir successor predecessor employe
 governor chancellor president physician biographer illustrator producer librarian astronomer chemist
 """.split()
 
+FIRST_NAMES = """
+Ada Adam Agnes Albert Alfred Alice Andrew Anna Anton Arthur Barbara Benjamin Bernard Bruno Carl Caroline Catherine
+Charles Clara Daniel David Dorothy Edith Edmund Edward Eleanor Elena Elias Elizabeth Emil Emily Emma Eric Ernest Eva
+Felix Ferdinand Florence Frances Frank Franz Frederick George Gertrude Grace Gustav Hannah Hans Harold Harriet Heinrich
+Helen Henry Hermann Hugo Ida Igor Irene Isaac Isabella Ivan Jack Jacob James Jane Jean Johann John Joseph Julia Karl
+Katherine Konrad Laura Leo Leonard Lewis Louis Louise Lucy Ludwig Margaret Maria Mark Martha Martin Mary Matthew Max
+Michael Nicholas Nina Noam Nora Oliver Olga Oscar Otto Paul Peter Philip Rachel Ralph Rebecca Richard Robert Rosa Rudolf
+Ruth Samuel Sarah Simon Sofia Stephen Susan Theodore Thomas Tim Ursula Victor Walter Wilhelm William
+""".split()
+
+SURNAMES = """
+Abbott Adler Anderson Archer Bach Baker Barnes Bauer Becker Bell Bennett Berg Berger Bishop Black Bloch Bohm Braun Brooks
+Brown Burke Butler Carter Chapman Clark Cole Collins Cook Cooper Cross Curtis Dawson Dietrich Dixon Douglas Dunn Eliot
+Ellis Evans Ferrari Fischer Fletcher Fleming Foster Fox Franklin Fraser Gardner Gibson Gilbert Gordon Graham Grant Gray
+Green Gruber Haas Hall Hamilton Hansen Harper Harris Hart Hayes Heller Hoffmann Holmes Hopper Howard Hudson Hughes Hunt
+Huxley Jackson Jensen Johnson Jordan Keller Kelly King Klein Knight Koch Kraft Lang Larsen Lehmann Lewis Lind Lloyd
+Marshall Mason Mendel Meyer Miller Mitchell Moore Morgan Morris Murray Nelson Newton Nielsen Novak Olsen Owen Palmer
+Parker Pearson Perkins Porter Price Reed Richter Robinson Rogers Romano Rossi Russell Schmidt Schneider Scott Shaw
+Simpson Spencer Stein Stewart Stone Strauss Sullivan Taylor Thompson Turner Vogel Wagner Walker Wallace Ward Watson
+Weber Webster West White Wilson Winter Wolf Wood Wright Young Zimmermann
+""".split()
+
 ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p ph pl pr q qu r s sc sh sk sl sn sp st str sw t th tr tw v w wh x y z".split()
 VOWELS = "a e i o u a e i o u ai au ea ee ei eo ia ie io oa oi oo ou ua y".split()
 CODAS = "b ck d f ft g k l ld ll lm ln lp lt m mp n nd ng nk nt p r rd rk rm rn rt s sh sk ss st t th tt v x z".split()
@@ -176,7 +198,9 @@ def foreign(rng: random.Random) -> str:
 
 def person(rng: random.Random) -> str:
     """A made-up person: two names, with an initial, a title or a particle now and then."""
-    first, last = name(rng), name(rng)
+    real = rng.random()  # names whose pieces are words
+    first = rng.choice(FIRST_NAMES) if real < 0.4 else name(rng)
+    last = rng.choice(SURNAMES) if real < 0.25 else name(rng)
     form = rng.random()
     if form < 0.62:
         return f"{first} {last}"
