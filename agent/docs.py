@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,14 +21,16 @@ from .passages import read_passages
 from .query import Query
 from .search import SearchError, SearchResult
 from .sentences import coverage, rank_sentences, split_sentences, weigh
-from .words import search_text
+from .words import search_text, words
 
 INDEX_VERSION = 1  # part of an index's name: raise it when the reading or the spelling of passages changes
 MAX_FILE_BYTES = 20_000_000
 CANDIDATES = 30  # passages that bm25 hands to the ranking by sentences
 SECOND_SENTENCE = 0.9  # share of the best sentence's score from which the second one comes along
+SLIP = 0.82  # likeness (of difflib) from which a name that occurs nowhere is taken for a slip of one that does
 MAX_TERMS = 64  # of one query; FTS5 compiles each into its expression
 
+_NAME = re.compile(r"(?<=\S\s)[^\W\d_a-z][\w'’-]*")  # a capital that begins no query
 Progress = Callable[[int, int], None]
 
 
@@ -85,12 +89,16 @@ class DocsSearch:
         self.passages: int = self._index.execute("SELECT count(*) FROM passages").fetchone()[0]
 
     def search(self, query: str) -> list[SearchResult]:
-        """The best passages for any text, best first, at most `max_results`; [] when no word of it occurs."""
-        asked = Query.parse(query.encode("utf-8", "replace").decode("utf-8").replace("\0", " "))
+        """The best passages for any text, best first, at most `max_results`; [] when no word of it occurs, and when a
+        name in it occurs nowhere: what other rivers are long does not answer how long the Danube is."""
+        query = query.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
+        asked = Query.parse(query)
         terms = asked.terms[:MAX_TERMS]
         if not terms:
             return []
         try:
+            if any(not self._knows(name) for name in _NAME.findall(query)[:MAX_TERMS]):
+                return []
             candidates = self._candidates(terms)
             idf = self._idf(asked, terms)
         except sqlite3.Error as error:
@@ -111,12 +119,29 @@ class DocsSearch:
         )
         return [_Candidate(*row) for row in rows]
 
+    def _count(self, term: str) -> int:
+        """How many passages hold the term."""
+        found = self._index.execute("SELECT count(*) FROM passages WHERE passages MATCH ?", (_quoted(term),))
+        return int(found.fetchone()[0])
+
+    def _knows(self, name: str) -> bool:
+        """Whether a part of the name occurs, or a word that it may be a slip of."""
+        parts = words(name)
+        if not parts or any(map(self._count, parts)):
+            return True
+        spellings = "SELECT term FROM vocabulary WHERE term >= ? AND term < ?"
+        for part in parts:
+            start = part[:1]
+            near = [term for (term,) in self._index.execute(spellings, (start, start + "\U0010ffff"))]
+            if get_close_matches(part, near, 1, SLIP):
+                return True
+        return False
+
     def _idf(self, asked: Query, terms: tuple[str, ...]) -> dict[str, float]:
         """Per stem of the query: log(1 + (N - n + 0.5) / (n + 0.5)), n of N passages holding the term (BM25's idf)."""
         idf = dict.fromkeys(asked.stems, 0.0)
         for term, stem in zip(terms, asked.stems, strict=False):  # the stems of the first MAX_TERMS
-            found = self._index.execute("SELECT count(*) FROM passages WHERE passages MATCH ?", (_quoted(term),))
-            n = found.fetchone()[0]
+            n = self._count(term)
             idf[stem] = max(idf[stem], math.log(1 + (self.passages - n + 0.5) / (n + 0.5)))
         return idf
 
@@ -221,6 +246,7 @@ def _open_index(path: Path) -> sqlite3.Connection | None:
         sound = connection.execute("PRAGMA quick_check").fetchone()[0] == "ok"
         if sound and connection.execute("PRAGMA user_version").fetchone()[0] == INDEX_VERSION:
             connection.execute("SELECT count(*) FROM passages WHERE passages MATCH 'a'").fetchone()
+            connection.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, passages, row)")
             return connection
     except sqlite3.Error:
         pass

@@ -334,3 +334,15 @@ def test_a_failed_build_leaves_nothing_behind(folder, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         DocsSearch(folder, cache_dir=tmp_path / "c", progress=stop)
     assert list((tmp_path / "c" / "docs").iterdir()) == []
+
+
+def test_a_name_that_occurs_nowhere_is_not_answered_about_another(tmp_path):
+    (tmp_path / "rhine.md").write_text("# The Rhine\n\nThe Rhine is 1,230 kilometres long. It rises in the Alps.\n")
+    (tmp_path / "vltava.md").write_text("# The Vltava\n\nThe Vltava is 430 kilometres long and ends in the Elbe.\n")
+    search = DocsSearch(tmp_path, cache_dir=tmp_path / "cache")
+    assert search.search("How long is the Danube?") == []
+    assert search.search("How long Danube") == []
+    for query in ("How long is the Vltava?", "How long is the Vlatva?", "how long is the danube?", "Danube long"):
+        assert search.search(query), query  # a slip, a word without a capital, a word that begins the query
+    assert search.search("How long is the Vltava?")[0].url == "vltava.md#1"
+    assert search.search("Is the Vltava in the Alps of Danube?") == []
