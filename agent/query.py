@@ -53,6 +53,7 @@ _IF_NOTHING_ELSE = {  # nouns that often follow "which", but that many other que
         county street square port harbour border museum university school""",
     "name": "company firm team organisation organization group newspaper magazine publisher",
 }
+ROLES = frozenset(_IF_NOTHING_ELSE["person"].split())
 _ONE_OF = {  # kinds that are told by naming one of them: an answer to "what wood" need not say "wood"
     "wood": "oak pine poplar spruce cedar teak walnut mahogany ebony beech birch ash elm maple lime bamboo fir cypress",
     "metal": "iron steel copper bronze brass tin lead zinc silver gold platinum aluminium titanium nickel beryllium",

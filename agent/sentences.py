@@ -10,8 +10,9 @@ few words), lacks one of these:
 - each name in the question ("Bergen"), and what singles out one of several ("the second keeper", "RTX 4090");
 - what is counted ("how many steps"); where a date or a place is wanted, what happened then or there ("when was it
   opened"), and that not in brackets;
-- half of the other words. Those that only name the kind of answer ("which island") are left out, and what can only be
-  meant as the answer (a wood for "what wood", a depth for "how deep") counts as a word that is met;
+- half of the other words, and half of them without the role that only leads to what is asked ("the composer of ...").
+  Those that only name the kind of answer ("which island") are left out, and what can only be meant as the answer (a
+  wood for "what wood", a depth for "how deep") counts as a word that is met;
 - the wanted kind of thing: a date, a person, a number with a unit of the measure (and no depth for "how tall").
 
 It also does when none of its titles, but that of another result, has a word of the question, or when another result has
@@ -24,7 +25,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .query import Query
+from .query import ROLES, Query
 from .search import SearchResult
 from .words import CJK_RUN, likeness, stem, words
 
@@ -135,6 +136,7 @@ _SINGLING = frozenset("first second third fourth fifth sixth".split())  # and th
 _HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the first word tells what happened
 _NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")
 _YEAR = re.compile(r"1\d{3}|20\d\d")
+_THROUGH = re.compile(r"\bthe (?:[\w-]+ ){0,2}?([a-z]+)(?= of\b| who\b)")
 _BRACKETS = re.compile(r"\([^()]*\)")
 _ANOTHERS_BIRTH = re.compile(r"\bg(?:i|a)v(?:e|es|en|ing) birth\b", re.IGNORECASE)
 
@@ -177,9 +179,14 @@ def _left_open(
     pieces = [s[i : i + MAX_PIECE] for s in split_sentences(answer) for i in range(0, len(s), MAX_PIECE)]
     fits = {piece: asked.fit(piece, titled.union(asked.stems)) for piece in pieces}
     told = any(fit == 1 and asked.speaks(piece) for piece, fit in fits.items())
-    half = (len(about) + told) / 2 if not CJK_RUN.search(question) else len(about) - 1 + told  # pairs are not all words
-    if missing and len(missing) > half:
-        yield f"the cited result does not speak of {missing[0]!r}"
+    cjk = bool(CJK_RUN.search(question))
+    middle = [word for word in _THROUGH.findall(question) if word in ROLES][-1:]
+    # "the composer of Carmen" only leads to what is asked about him.
+    for counted in about, [word for word in about if word not in middle]:
+        half = (len(counted) + told) / 2 if not cjk else len(counted) - 1 + told  # pairs are not all words
+        lacking = [word for word in missing if word in counted]
+        if lacking and len(lacking) > half:
+            yield f"the cited result does not speak of {lacking[0]!r}"
     fit = max(fits.values(), default=0.0)
     vague = 0.5 if asked.measured and "size" not in asked.wants else 0.3 if asked.wants == ("place",) else 0.0
     if asked.wants and fit <= vague:

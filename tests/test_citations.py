@@ -377,6 +377,14 @@ def test_a_hundred_kilobytes_take_no_square(text):
     assert time.process_time() - started < 15  # the longest takes 3 seconds, the square of 100,000 steps minutes
 
 
+@pytest.mark.parametrize("asked", ["Where is {} buried?", "Who was the sister of {}?", "When did {} die?"])
+def test_the_role_that_leads_to_what_is_asked_is_no_answer(asked):
+    text = f"{DESIGNER.content} [{DESIGNER.title}]({DESIGNER.url})"
+    question = asked.format("the designer of the bridge")
+    assert [kind for kind, _ in check(text, question, [DESIGNER])[1]] == ["question"]
+    assert check(text, "Who was the designer of the bridge?", [DESIGNER])[1] == []
+
+
 DESIGNER = SearchResult("The bridge", "bridge.md#1", "The bridge was designed in 1901 by Anna Berg of Orme.")
 BIRTH = SearchResult("Anna Berg", "berg.md#1", "Anna Berg was born in 1871 at Ruhn, far from any bridge.")
 DEATH = SearchResult("Anna Berg", "berg.md#2", "Anna Berg died in 1940 in the tower of the bridge at Orme.")
