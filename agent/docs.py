@@ -30,7 +30,7 @@ SECOND_SENTENCE = 0.9  # share of the best sentence's score from which the secon
 SLIP = 0.82  # likeness (of difflib) from which a name that occurs nowhere is taken for a slip of one that does
 MAX_TERMS = 64  # of one query; FTS5 compiles each into its expression
 
-_NAME = re.compile(r"(?<=\S\s)[^\W\d_a-z][\w'’-]*")  # a capital that begins no query
+_NAME = re.compile(r"(?<=\S\s)[^\W\d_a-z][\w'’\ufffd-]*")  # a capital that begins no query
 Progress = Callable[[int, int], None]
 
 
@@ -125,9 +125,9 @@ class DocsSearch:
         return int(found.fetchone()[0])
 
     def _knows(self, name: str) -> bool:
-        """Whether a part of the name occurs, or a word that it may be a slip of."""
+        """Whether a part of the name occurs, or a word that it may be a slip of; a name with a broken letter may."""
         parts = words(name)
-        if not parts or any(map(self._count, parts)):
+        if not parts or "\ufffd" in name or any(map(self._count, parts)):
             return True
         spellings = "SELECT term FROM vocabulary WHERE term >= ? AND term < ?"
         for part in parts:
