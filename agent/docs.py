@@ -27,7 +27,7 @@ INDEX_VERSION = 1  # part of an index's name: raise it when the reading or the s
 MAX_FILE_BYTES = 20_000_000
 CANDIDATES = 30  # passages that bm25 hands to the ranking by sentences
 SECOND_SENTENCE = 0.9  # share of the best sentence's score from which the second one comes along
-SLIP = 0.82  # likeness (of difflib) from which a name that occurs nowhere is taken for a slip of one that does
+SLIP = 0.75  # likeness (of difflib) from which a name that occurs nowhere is taken for a slip of one that does
 MAX_TERMS = 64  # of one query; FTS5 compiles each into its expression
 
 _NAME = re.compile(r"(?<=\S\s)[^\W\d_a-z][\w'’\ufffd-]*")  # a capital that begins no query
@@ -131,8 +131,9 @@ class DocsSearch:
             return True
         spellings = "SELECT term FROM vocabulary WHERE term >= ? AND term < ?"
         for part in parts:
-            start = part[:1]
-            near = [term for (term,) in self._index.execute(spellings, (start, start + "\U0010ffff"))]
+            start, longer = part[:1], 1 + len(part) // 8
+            terms = (term for (term,) in self._index.execute(spellings, (start, start + "\U0010ffff")))
+            near = [term for term in terms if abs(len(term) - len(part)) <= longer]
             if get_close_matches(part, near, 1, SLIP):
                 return True
         return False
