@@ -306,7 +306,8 @@ class Run:
         text = self.tokenizer.decode(ids).strip()
         results = [result for known in self.agent._known.values() for result in known]
         last = self.searches[-1] if self.searches else None
-        citations, unsupported = check_answer(self.question, text, results, bool(self.searches), last)
+        facts = bool(self.searches) or reason == "loop"  # what repeats itself is no chat, whatever was asked
+        citations, unsupported = check_answer(self.question, text, results, facts, last)
         return Answer(
             text, citations, unsupported, list(self.searches), session.turns[self.first_turn :], session.recomputed,
             reason, spans(session),

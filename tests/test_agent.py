@@ -385,6 +385,8 @@ def test_loops_are_noticed(scripted, dense_tokenizer):
     assert only(Forced, events) == [Forced(CLOSE, "loop")]
     assert events[-1].answer.finish_reason == "loop"
     assert events[-1].answer.text.startswith("round and round")
+    answer = scripted(lambda turn: lambda place: cycle[place % len(cycle)]).ask("Can you tell me about yourself?")
+    assert [item.kind for item in answer.unsupported] == ["uncited"]  # said to nobody's question
     agent = scripted([lambda place: cycle[place % len(cycle)], f"{SAID}<|im_end|>"])
     assert (run(agent)[-1].answer.text, agent.interrupted().text) == (SAID, SAID)
 
