@@ -80,7 +80,7 @@ when # person # When did {s} earn a doctorate? | When did {s} finish university?
 when # thing # When was {s} launched? | When did {s} start? | When did {s} begin? # {s} was launched in {v} | {s} started in {v} | The launch of {s} took place on {v} | {s} began in {v}
 when # place # When was {s} first climbed? | When was {s} first reached? | In which year was {s} explored? # {s} was first climbed in {v} | {s} was first reached in {v} | The first people reached {s} in {v}
 where # thing # Where is {s}? | Where is {s} located? | In which city is {s}? | Where can {s} be found? | Where does {s} stand? # {s} stands in {v} | {s} is located in {v} | {s} lies near {v} | {s} can be found in {v}
-where # person # Where was {s} born? | What is the birthplace of {s}? | In which town was {s} born? | Where did {s} come from? # {s} was born in {v} | {s} came from {v} | {s} was born at {v}, the child of a baker
+where # person # Where was {s} born? | What is the birthplace of {s}? | In which town was {s} born? | Where did {s} come from? # {s} was born in {v} | {s} came from {v} | {s} was born at {v}, in a house by the road
 where # person # Where did {s} die? | In which town did {s} die? # {s} died in {v} | {s} died at {v}, far from home | Death found {s} in {v}
 where # person # Where is {s} buried? | Where is the grave of {s}? # {s} is buried in {v} | The grave of {s} is in {v} | {s} was buried at {v}
 where # person # Where did {s} live? | In which place did {s} live? # {s} lived in {v} | {s} made a home in {v} | {v} was where {s} lived
