@@ -55,6 +55,7 @@ class Engine:
         head: str | None = None,
         embedding: str = "device",
         yarn: float | None = None,
+        kernels: str = "auto",
     ) -> Engine:
         """Load a Qwen2 checkpoint from a folder or the hub.
 
@@ -66,7 +67,8 @@ class Engine:
         called while tensors stream. double_quant: NF4 with its absmax in 8 bits, 4.127 instead of 4.5 bits a weight.
         head: "nf4" quantizes an untied lm_head like the other linears, "bf16" or None leaves it in dtype. embedding:
         "host" keeps an untied embedding in host memory, where its rows are gathered. yarn: a factor that extends the
-        context of a model whose config.json says nothing about it; QwQ-32B's card asks for 4 above 8,192 ids.
+        context of a model whose config.json says nothing about it; QwQ-32B's card asks for 4 above 8,192 ids. kernels:
+        "triton" or "triton-unfused", on a CUDA GPU: kernels that are not chosen by themselves (see `choose_ops`).
 
         Raises LonghandError naming the file, tensor or option.
         """
@@ -76,7 +78,7 @@ class Engine:
         def plan(folder: Path, config: ModelConfig, asked: str | None, kept: str | None) -> tuple[Setup, int]:
             config = config if yarn is None else config.with_yarn(yarn)
             try:
-                setup = choose_setup(config, on, asked, dtype, kv_dtype, double_quant, head, embedding, kept)
+                setup = choose_setup(config, on, asked, dtype, kv_dtype, double_quant, head, embedding, kept, kernels)
             except LonghandError as error:
                 raise LonghandError(f"{folder}: {error}") from None
             if max_context is None:
@@ -92,8 +94,12 @@ class Engine:
         setup, context = plan(checkpoint.folder, checkpoint.config, quantization, kept)
         quantize = Quantize(double_quant, head == "nf4") if setup.quantize else None
         real_dtype, cache_dtype = getattr(torch, setup.dtype), getattr(torch, setup.kv_dtype)
+        try:
+            ops = choose_ops(on, kept is not None or quantize is not None, setup.kernels)
+        except ImportError:
+            raise LonghandError(f"kernels {kernels!r} need the package triton: pip install triton") from None
         with torch.device("meta"):
-            decoder = Decoder(config, choose_ops(on, kept is not None or quantize is not None), on)
+            decoder = Decoder(config, ops, on)
         load_decoder(checkpoint, decoder, on, real_dtype, quantize, progress, host_embedding=setup.host_embedding)
         decoder.eval()
         return Engine(

@@ -165,10 +165,11 @@ class Fit:
 def fit_model(
     config_file: Path, device: str | None = None, quantization: str | None = "auto", kv_dtype: str | None = None,
     double_quant: bool = False, head: str = "bf16", embedding: str = "device", memory: int | None = None,
-    context: int | None = None, yarn: float | None = None,
+    context: int | None = None, yarn: float | None = None, kernels: str = "auto",
 ) -> Fit | None:  # fmt: skip
     """How a model with these options (those of `Engine.from_pretrained`) fits in `memory` (default: what the device has
-    free) with a session of `context` ids (default: one prefill chunk, the least that is of use).
+    free) with a session of `context` ids (default: one prefill chunk, the least that is of use). `kernels`: those that
+    are asked for (see `choose_ops`).
 
     None if the free memory cannot be told. A GPU that is not there may be named where memory is given. Raises
     LonghandError for options that do not exist and for a config.json that is not supported.
@@ -177,7 +178,8 @@ def fit_model(
         torch.device("cuda") if memory is not None and (device or "").split(":")[0] == "cuda" else choose_device(device)
     )
     footprint = Footprint.from_file(config_file, yarn)
-    setup = choose_setup(footprint.config, on, quantization, None, kv_dtype, double_quant, head, embedding)
+    setup = choose_setup(footprint.config, on, quantization, None, kv_dtype, double_quant, head, embedding,
+                         kernels=kernels)  # fmt: skip
     return _fit(footprint, setup, on, memory, context)
 
 

@@ -17,7 +17,7 @@ import torch
 
 from ..kernels.reference import QUERY_BLOCK
 from ..kernels.weights import BLOCK, NESTED_BLOCK
-from . import stored
+from . import footprint_triton, stored
 from .cache_int8 import GROUP
 from .config import ModelConfig
 from .options import Setup
@@ -108,6 +108,8 @@ class Footprint:
             linears = self.sizes.linears + self.sizes.plain * b + (2 * self.sizes.scales if setup.native else 0)
         else:
             linears = c.num_layers * sum(self._linear(shape, setup) for shape in self.linears.values())
+        if setup.kernels != "auto" and (setup.quantize or self.method is not None):
+            linears += c.num_layers * footprint_triton.joined_bytes(c, setup)
         small = c.num_heads * c.head_dim + 2 * c.num_kv_heads * c.head_dim + 2 * c.hidden_size  # of one block
         return {
             "embedding": 0 if setup.host_embedding else c.vocab_size * c.hidden_size * b,
@@ -118,12 +120,20 @@ class Footprint:
 
     def _linear(self, shape: tuple[int, int], setup: Setup) -> int:
         form = self.config.quantization
+        if setup.kernels != "auto" and (form is not None or setup.quantize):
+            return self._panels(shape, setup)
         if form is not None and form.method != "bitsandbytes":
             return int4_bytes(shape, form.group, 2) if not setup.native else int4_bytes(padded(shape), form.group, 4)
         four_bits = form is not None or setup.quantize
         return (
             four_bit_bytes(shape, self._nested(setup), setup.native) if four_bits else math.prod(shape) * setup.itemsize
         )
+
+    def _panels(self, shape: tuple[int, int], setup: Setup) -> int:
+        form = self.config.quantization
+        if form is None or form.method == "bitsandbytes":
+            return footprint_triton.four_bit_panel_bytes(shape, self._nested(setup))
+        return footprint_triton.panel_bytes(shape, shape[1] if form.group == -1 else form.group, False, True)
 
     def _nested(self, setup: Setup) -> bool:
         form = self.config.quantization if self.sizes is None else self.sizes
@@ -134,6 +144,8 @@ class Footprint:
         if self.sizes is not None and self.sizes.head is not None:
             return self.sizes.head
         four_bits = setup.quantize and setup.head == "nf4"
+        if four_bits and setup.kernels != "auto":
+            return footprint_triton.four_bit_panel_bytes(shape, setup.double_quant)
         return (
             four_bit_bytes(shape, setup.double_quant, setup.native) if four_bits else math.prod(shape) * setup.itemsize
         )
@@ -165,6 +177,8 @@ class Footprint:
 
         In the terms: t ids at s positions, b bytes of an activation."""
         c, b, t, s = self.config, setup.itemsize, new, positions
+        if setup.kernels != "auto":
+            return footprint_triton.workspace(c, setup, new, positions, SAMPLING * c.vocab_size)
         h, i, v = c.hidden_size, c.intermediate_size, c.vocab_size
         q, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
         tables = 4 * t * c.head_dim  # cos and sin
@@ -229,7 +243,8 @@ class Footprint:
         total = sum(self.weights(setup).values()) + self.beside(setup)
         if not setup.quantize:
             largest = max(math.prod(shape) for shape in self.linears.values())
-            return total + (largest if setup.native and self.method is not None else 0)  # read, and repacked
+            repacked = (setup.native or setup.kernels != "auto") and self.method is not None
+            return total + (largest if repacked else 0)
         each = itemsize(self.config.dtype)  # of a weight that is being quantized
         if setup.device == "cpu":
             each = (BITSANDBYTES_QUANTIZE if setup.bitsandbytes else REFERENCE_QUANTIZE) + (4 if each < 4 else 0)
@@ -239,7 +254,8 @@ class Footprint:
     def beside(self, setup: Setup) -> int:
         """What a running model takes beside weights, cache and workspace, above what the process had before."""
         if setup.device == "cuda":
-            return CUBLAS
+            four_bits = setup.quantize or self.method is not None
+            return CUBLAS + (footprint_triton.graph_bytes(self.config, setup, CUBLAS) if four_bits else 0)
         four_bits = setup.quantize or self.method is not None
         tokenizer = TOKENIZER_PER_ID * self.config.vocab_size
         if self.tokenizer is not None:

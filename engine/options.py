@@ -13,6 +13,7 @@ from .errors import LonghandError
 
 QUANTIZE_ABOVE = 1_000_000_000  # parameters; "auto" keeps smaller models as they are stored
 KV_TYPES = (*DTYPES, "int8")
+KERNELS = ("auto", "triton", "triton-unfused")  # see kernels/dispatch.py
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Setup:
     host_embedding: bool = False
     bitsandbytes: bool = True  # installed, else NF4 runs in plain torch; not looked for where nothing is in four bits
     native: bool = False  # the CPU kernels' library is there and knows the dtype
+    kernels: str = "auto"  # or what is asked for on a GPU: triton | triton-unfused
 
     @property
     def itemsize(self) -> int:
@@ -37,11 +39,15 @@ class Setup:
 def choose_setup(
     config: ModelConfig, device: torch.device, quantization: str | None = "auto",
     dtype: str | torch.dtype | None = None, kv_dtype: str | torch.dtype | None = None, double_quant: bool = False,
-    head: str | None = None, embedding: str = "device", stored: str | None = None,
+    head: str | None = None, embedding: str = "device", stored: str | None = None, kernels: str = "auto",
 ) -> Setup:  # fmt: skip
     """What the options of `Engine.from_pretrained` make of a model. `stored`: the four-bit form that its tensors are in
     (default: what config.json says). Raises LonghandError for options that do not exist or do not go with the model."""
     check_options(quantization, dtype, kv_dtype, head, embedding)
+    if kernels not in KERNELS:
+        raise LonghandError(f"kernels {kernels!r} is not one of {', '.join(map(repr, KERNELS))}")
+    if kernels != "auto" and device.type != "cuda":
+        raise LonghandError(f"kernels {kernels!r} run on a CUDA GPU, not on device {str(device)!r}; use 'auto'")
     if embedding == "host" and config.tie_word_embeddings:
         raise LonghandError("embedding 'host': this model's embedding is its lm_head too; it cannot stay on the host")
     if stored is None and config.quantization is not None:
@@ -63,7 +69,7 @@ def choose_setup(
     on_host = embedding == "host" and device.type != "cpu"  # on a CPU it is the same memory
     native = device.type == "cpu" and name_of(dtype) != "float16" and find_library() is not None
     return Setup(device.type, name_of(dtype), name_of(kv_dtype), quantize, double_quant, head or "bf16", on_host,
-                 installed, native)  # fmt: skip
+                 installed, native, kernels)  # fmt: skip
 
 
 def check_options(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .cache import KVCache
 from .errors import LonghandError
+from .graph import GraphDecoder
 from .loops import LoopDetector
 from .sampler import Sampler, SamplingParams
 from .store import save_session
@@ -62,6 +63,8 @@ class Session:
         self._ids: list[int] = []
         self._sources: list[str] = []
         self._cache: KVCache = engine.new_cache()
+        self._graphs = GraphDecoder.of(engine.decoder, self._cache, engine.undefined)  # None: launched one by one
+        self._ahead: Tensor | None = None  # logits of the first pending id, forwarded while the caller had the turn
         self._sampler = Sampler(seed, engine.undefined)
         self._logits: Tensor | None = None  # of the position behind the last cached id, while nothing is pending
         self._turns: list[TurnStats] = []
@@ -190,6 +193,8 @@ class Session:
                 elif len(self._ids) >= self.max_context:
                     reason = "context"
                 self.finish_reason = reason
+                if reason is None and self._graphs is not None and self._graphs.ready(1, self._cache):
+                    self._ahead = self._graphs.forward([token.id], self._cache)
                 turn.decode_seconds += time.perf_counter() - started
                 yield token
             self.finish_reason = reason
@@ -211,7 +216,7 @@ class Session:
         dropped = self.cached - keep
         self._cache.rewind(keep)  # no calls from here on: Ctrl-C comes before all of it or after all of it
         self._given_back += dropped
-        self._logits = None
+        self._logits = self._ahead = None
         del self._ids[n:], self._sources[n:]
         if self._open is not None and not self._open.computed:
             self._open = None
@@ -224,6 +229,7 @@ class Session:
         twin.engine, twin.finish_reason = self.engine, self.finish_reason
         twin._ids, twin._sources = list(self._ids), list(self._sources)
         twin._cache = self._cache.fork()
+        twin._graphs, twin._ahead = GraphDecoder.of(self.engine.decoder, twin._cache, self.engine.undefined), None
         twin._sampler = Sampler(self.seed if seed is None else seed, self.engine.undefined)
         twin._logits = None if self._logits is None else self._logits.clone()
         twin._turns, twin._open, twin._generating = [], None, False
@@ -253,7 +259,10 @@ class Session:
         sampled: list[int] = []
         if sampling.presence_penalty:
             sampled = [i for i, source in zip(self._ids, self.sources, strict=True) if source == "sampled"]
-        token = Token(*self._sampler.sample(logits, len(self._ids), sampling, self._ids, sampled))
+        drawn = None
+        if self._graphs is not None:
+            drawn = self._graphs.sample(self._sampler, logits, len(self._ids), sampling)
+        token = Token(*drawn or self._sampler.sample(logits, len(self._ids), sampling, self._ids, sampled))
         self._append([token.id], "sampled")
         return token
 
@@ -265,14 +274,21 @@ class Session:
         # chunk leaves a valid prefix. Logits are computed for the last id alone.
         while self.cached < len(self._ids):
             start = self.cached
-            end = min(start + PREFILL_CHUNK, len(self._ids))
-            self._cache.reserve(end)
-            hidden = self.engine.decoder.hidden(self.engine.tensor(self._ids[start:end]), self._cache)
-            logits = self.engine.decoder.logits(hidden[-1]) if end == len(self._ids) else None
+            end = min(start + PREFILL_CHUNK, len(self._ids)) if self._ahead is None else start + 1
+            logits = self._ahead if self._ahead is not None else self._compute(start, end)
             self._cache.advance(end - start)  # no calls from here on, as in rewind
+            self._ahead = None
             self._forwarded += end - start
             turn.computed += end - start
             self._logits = logits
         if self._logits is None:
             raise LonghandError("no logits: the session has no ids; feed some first")
         return self._logits
+
+    def _compute(self, start: int, end: int) -> Tensor | None:
+        # Write the cache's rows start..end - 1; the logits behind the last id.
+        self._cache.reserve(end)
+        if self._graphs is not None and self._graphs.takes(end - start):
+            return self._graphs.forward(self._ids[start:end], self._cache)
+        hidden = self.engine.decoder.hidden(self.engine.tensor(self._ids[start:end]), self._cache)
+        return self.engine.decoder.logits(hidden[-1]) if end == len(self._ids) else None

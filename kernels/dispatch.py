@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Callable
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,10 +38,37 @@ class Ops(Protocol):
     def block(self, weights: BlockWeights) -> Block | None: ...
 
 
-def choose_ops(device: torch.device, quantized: bool) -> Ops:
+class DeviceBlock(Protocol):
+    """A block of ops that record: the position may be an int32 tensor [] that only the device reads."""
+
+    def takes(self, x: Tensor, keys: Tensor) -> bool: ...
+    def __call__(
+        self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, position: int | Tensor
+    ) -> Tensor: ...
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """Ops that can make one launch of many. Their blocks are `DeviceBlock`s."""
+
+    def record(self, function: Callable[[], object]) -> Callable[[], object]:
+        """A call that does again, on the same memory, what `function` does: nothing but work of the device on tensors
+        that stay where they are. The function may be run a few times to find that out."""
+        ...
+
+
+def choose_ops(device: torch.device, quantized: bool, kernels: str = "auto") -> Ops:
     """The fastest implementation that is checked for this device: on a CPU the library that setup.py builds where there
-    is a compiler, around bitsandbytes for NF4 where it is installed, and plain torch."""
+    is a compiler, around bitsandbytes for NF4 where it is installed, and plain torch.
+
+    kernels: "auto"; or, on a CUDA GPU, what is not chosen before benchmarks/gpu.py has passed on a card: "triton", with
+    decoder blocks of a few rows fused, or "triton-unfused", each operation launched by itself. ImportError where triton
+    is not installed."""
     plain = _without_library(quantized)
+    if kernels != "auto":
+        from .triton_ops import TritonOps
+
+        return TritonOps(plain, fused=kernels == "triton")  # type: ignore[return-value]
     if device.type != "cpu":
         return plain  # type: ignore[return-value]
     from . import native_library

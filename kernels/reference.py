@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .weights import BLOCK, NESTED_BLOCK, BlockWeights, FourBit, Int4, Nested, Quantized, Tiles
+from .weights import BLOCK, NESTED_BLOCK, BlockWeights, FourBit, Int4, Linear, Nested, Quantized, Tiles
 
 QUERY_BLOCK = 64  # queries whose scores are in memory at a time
 CHUNK = 1 << 23  # weights that are quantized at a time; a multiple of every block
@@ -208,3 +208,44 @@ def block(weights: BlockWeights) -> None:
 def quantized_linear(x: Tensor, weight: Quantized, bias: Tensor | None = None) -> Tensor:
     """x [..., K] times a quantized weight [N, K], dequantized to x's dtype on the way, plus bias [N]."""
     return functional.linear(x, dequantize(weight, x.dtype), bias)
+
+
+def rope_and_cache(
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, position: int | Tensor
+) -> Tensor:
+    """Rotated q [T, H, D]; writes rotated k and plain v [T, KV, D] to rows position.. of keys, values [capacity, KV,
+    D]. position: a number, or a tensor []."""
+    start = int(position)
+    keys[start : start + len(k)] = rope(k, cos, sin)
+    values[start : start + len(v)] = v
+    return rope(q, cos, sin)
+
+
+class PlainBlock:
+    """What a decoder block as one call does, step by step: the twin of those that are fused."""
+
+    def __init__(self, weights: BlockWeights):
+        self.weights = weights
+
+    def takes(self, x: Tensor, keys: Tensor) -> bool:
+        """Whether this call is for the block: up to 16 rows, as the fused ones take."""
+        return x.dim() == 2 and 0 < x.shape[0] <= 16
+
+    def __call__(
+        self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, position: int | Tensor
+    ) -> Tensor:
+        """x [T, hidden] -> the same shape; keys, values [capacity, KV, D], of which rows position.. are written."""
+        w = self.weights
+
+        def multiply(x: Tensor, linear: Linear) -> Tensor:
+            dense = isinstance(linear[0], Tensor)
+            return functional.linear(x, *linear) if dense else quantized_linear(x, *linear)  # type: ignore[arg-type]
+
+        q, k, v, o, gate, up, down = w.linears
+        normed = rms_norm(x, w.norms[0], w.eps)
+        heads = [multiply(normed, linear).unflatten(-1, (-1, w.head_dim)) for linear in (q, k, v)]
+        rotated = rope_and_cache(heads[0], heads[1], heads[2], cos, sin, keys, values, position)
+        end = int(position) + len(x)
+        x = x + multiply(attention(rotated, keys[:end], values[:end]).flatten(-2), o)
+        normed = rms_norm(x, w.norms[1], w.eps)
+        return x + multiply(swiglu(multiply(normed, gate), multiply(normed, up)), down)

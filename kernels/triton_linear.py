@@ -20,6 +20,7 @@ from .triton_weights import HALF, PANEL, Panels
 from .weights import NESTED_BLOCK
 
 INTERPRET = bool(triton.knobs.runtime.interpret)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # that kernels know
 MOST_ROWS = 64  # of x that one pass takes
 MOST_SPLITS = 8
 
@@ -97,38 +98,33 @@ def _in_rows(lanes, ROWS: tl.constexpr, RUN: tl.constexpr):
 
 
 @triton.jit
-def _scale(scales, nested_table, nested_scales, offset, at, flat, NESTED: tl.constexpr, NESTED_BLOCK: tl.constexpr):
-    # float32 scales. `at`: where they lie in panels; `flat`: their numbers in the order of the checkpoint.
+def _scale(stored, nested_table, nested_scales, offset, flat, NESTED: tl.constexpr, NESTED_BLOCK: tl.constexpr):
+    # float32 scales from what is stored; `flat`: their numbers in the order of the checkpoint.
     if NESTED:
-        code = tl.load(scales + at).to(tl.int32)
-        wide = tl.load(nested_table + code) * tl.load(nested_scales + flat // NESTED_BLOCK)
-        return wide + tl.load(offset)
+        return tl.load(nested_table + stored.to(tl.int32)) * tl.load(nested_scales + flat // NESTED_BLOCK) + offset
     else:
-        return tl.load(scales + at).to(tl.float32)
+        return stored.to(tl.float32)
 
 
 @triton.jit
-def product(
-    x, codes, scales, zeros, table, words, nested_table, nested_scales, offset, bias, out,
-    rows, n, steps, per_split, group_steps, nested_end,
-    BN: tl.constexpr, BM: tl.constexpr, SPLIT: tl.constexpr, NESTED: tl.constexpr, ZEROS: tl.constexpr,
-    BIAS: tl.constexpr, FAST: tl.constexpr, NESTED_BLOCK: tl.constexpr, RUN: tl.constexpr,
+def accumulate(
+    x, codes, scales, zeros, table, words, nested_table, nested_scales, offsets,
+    rows, steps, first, last, group_steps, nested_end, first_panel, apart, last_panel,
+    BN: tl.constexpr, BM: tl.constexpr, NESTED: tl.constexpr, ZEROS: tl.constexpr, FAST: tl.constexpr,
+    NESTED_BLOCK: tl.constexpr, RUN: tl.constexpr,
 ):  # fmt: skip
-    """out[m, n] = x[m, :] W[n, :] + bias[n]; with SPLIT, out is float32 [splits, rows, n] and has no bias."""
+    """float32 [BN, BM]: x W' over steps first..last - 1, for the weight's panels first_panel, first_panel + apart, ..
+    (none behind last_panel, which is read again instead)."""
     PANEL: tl.constexpr = 64
     HALF: tl.constexpr = 32
     dtype: tl.constexpr = x.dtype.element_ty if FAST else tl.float32
-    split = tl.program_id(1)
-    first = split * per_split
-    last = tl.minimum(first + per_split, steps)
-    row = tl.program_id(0) * BN + tl.arange(0, BN)
-    last_panel = tl.cdiv(n, PANEL) - 1  # where their number is odd, the last program reads it twice
-    panel, inside = tl.minimum(row // PANEL, last_panel), row % PANEL
+    place = tl.arange(0, BN)
+    panel, inside = tl.minimum(first_panel + place // PANEL * apart, last_panel), place % PANEL
     groups = steps // group_steps
     byte = tl.arange(0, HALF)
     m = tl.arange(0, BM)
     lanes = tl.arange(0, 2 * BN)
-    lane_panel = tl.minimum(tl.program_id(0) * (BN // PANEL) + lanes // 128, last_panel).to(tl.int64)
+    lane_panel = tl.minimum(first_panel + lanes // 128 * apart, last_panel).to(tl.int64)
     code_at = codes + (lane_panel * steps * (PANEL * HALF) + lanes % 128 * 16)[:, None] + tl.arange(0, 16)[None, :]
     x_at = x + m[None, :] * (steps * PANEL) + byte[:, None]
     there = (m < rows)[None, :]
@@ -138,29 +134,54 @@ def product(
     words += 4
     e4, e5, e6, e7 = _entry(words, FAST), _entry(words + 1, FAST), _entry(words + 2, FAST), _entry(words + 3, FAST)
     entries = (e0, e1, e2, e3, e4, e5, e6, e7)
+    offset = tl.load(offsets + panel) if NESTED else 0.0
+    # Triton copies codes and x ahead, but not scales: they are asked for a step before they are used. (Two steps, and
+    # it would copy nothing ahead.)
+    scale_at = panel * groups * PANEL + inside
+    stored = tl.load(scales + scale_at + first // group_steps * PANEL)
     for step in range(first, last):
         packed = tl.load(code_at + step * (PANEL * HALF))
         x_high = tl.load(x_at + step * PANEL, mask=there, other=0.0)
         x_low = tl.load(x_at + step * PANEL + HALF, mask=there, other=0.0)
         group = step // group_steps
-        scale_at = (panel * groups + group) * PANEL + inside
         # Rows behind the last have no scales of their own in a nested weight.
-        flat = tl.minimum(row * groups + group, nested_end) if NESTED else 0
-        scale = _scale(scales, nested_table, nested_scales, offset, scale_at, flat, NESTED, NESTED_BLOCK)
+        flat = tl.minimum((panel * PANEL + inside) * groups + group, nested_end) if NESTED else 0
+        scale = _scale(stored, nested_table, nested_scales, offset, flat, NESTED, NESTED_BLOCK)
+        stored = tl.load(scales + scale_at + tl.minimum(step + 1, steps - 1) // group_steps * PANEL)
         high, low = _values(packed, table, entries, FAST, dtype)
         high, low = _in_rows(high, BN, RUN), _in_rows(low, BN, RUN)
         if ZEROS:
-            zero = tl.load(zeros + scale_at).to(dtype)
+            zero = tl.load(zeros + scale_at + group * PANEL).to(dtype)
             high -= zero[:, None]
             low -= zero[:, None]
         part = tl.dot(high, x_high.to(dtype), input_precision="ieee")
         part = tl.dot(low, x_low.to(dtype), part, input_precision="ieee")
         total += part * scale[:, None]
+    return total
+
+
+@triton.jit(do_not_specialize=["rows"])
+def product(
+    x, codes, scales, zeros, table, words, nested_table, nested_scales, offsets, bias, out,
+    rows, n, steps, per_split, group_steps, nested_end,
+    BN: tl.constexpr, BM: tl.constexpr, SPLIT: tl.constexpr, NESTED: tl.constexpr, ZEROS: tl.constexpr,
+    BIAS: tl.constexpr, FAST: tl.constexpr, NESTED_BLOCK: tl.constexpr, RUN: tl.constexpr,
+):  # fmt: skip
+    """out[m, n] = x[m, :] W[n, :] + bias[n]; with SPLIT, out is float32 [splits, rows, n] and has no bias."""
+    split = tl.program_id(1)
+    first = split * per_split
+    total = accumulate(
+        x, codes, scales, zeros, table, words, nested_table, nested_scales, offsets,
+        rows, steps, first, tl.minimum(first + per_split, steps), group_steps, nested_end,
+        tl.program_id(0) * (BN // 64), 1, tl.cdiv(n, 64) - 1, BN, BM, NESTED, ZEROS, FAST, NESTED_BLOCK, RUN,
+    )  # fmt: skip
+    row = tl.program_id(0) * BN + tl.arange(0, BN)
+    m = tl.arange(0, BM)
     if BIAS:
         total += tl.load(bias + row, mask=row < n, other=0.0).to(tl.float32)[:, None]
     if SPLIT:
         out += split.to(tl.int64) * rows * n
-    stored = (row < n)[:, None] & there
+    stored = (row < n)[:, None] & (m < rows)[None, :]
     tl.store(out + m[None, :] * n + row[:, None], total.to(out.dtype.element_ty), mask=stored)
 
 
@@ -177,9 +198,9 @@ def sum_splits(parts, bias, out, count, n, SPLITS: tl.constexpr, BIAS: tl.conste
     tl.store(out + at, total.to(out.dtype.element_ty), mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "first_row"])
 def dequantize_panels(
-    codes, scales, zeros, table, words, nested_table, nested_scales, offset, out,
+    codes, scales, zeros, table, words, nested_table, nested_scales, offsets, out,
     n, steps, group_steps, first_row, nested_end,
     NESTED: tl.constexpr, ZEROS: tl.constexpr, NESTED_BLOCK: tl.constexpr, RUN: tl.constexpr,
 ):  # fmt: skip
@@ -199,7 +220,9 @@ def dequantize_panels(
     high, low = _in_rows(high, PANEL, RUN), _in_rows(low, PANEL, RUN)
     scale_at = (panel * groups + group) * PANEL + inside
     flat = tl.minimum(row * groups + group, nested_end)
-    scale = _scale(scales, nested_table, nested_scales, offset, scale_at, flat, NESTED, NESTED_BLOCK)
+    offset = tl.load(offsets + panel) if NESTED else 0.0
+    stored = tl.load(scales + scale_at)
+    scale = _scale(stored, nested_table, nested_scales, offset, flat, NESTED, NESTED_BLOCK)
     if ZEROS:
         zero = tl.load(zeros + scale_at).to(tl.float32)
         high -= zero[:, None]
@@ -210,16 +233,22 @@ def dequantize_panels(
     tl.store(at + HALF, (low * scale[:, None]).to(out.dtype.element_ty), mask=there)
 
 
+def fits(x: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether kernels can read this, as dtype."""
+    here = x.is_cuda or INTERPRET
+    return here and (dtype or x.dtype) in DTYPES and not (x.requires_grad and torch.is_grad_enabled())
+
+
 def tile_rows(n: int) -> int:
     """Rows of the weight that a program takes: two panels, or one where there are few."""
     return 2 * PANEL if n >= 32 * PANEL else PANEL
 
 
-def choose_splits(n: int, k: int, multiprocessors: int) -> int:
+def choose_splits(tiles: int, steps: int, multiprocessors: int) -> int:
     """Parts of K, for the same weight and device always the same number: the fewest that come within 5 % of the
     shortest time, counted in steps of the busiest multiprocessor with two programs on each at once, 4 steps lost at a
     program's start, and each further part as long as half a step."""
-    tiles, steps, slots = -(-n // tile_rows(n)), k // PANEL, 2 * multiprocessors
+    slots = 2 * multiprocessors
 
     def steps_in_all(splits: int) -> float:
         waves = -(-tiles * splits // slots)
@@ -238,15 +267,15 @@ def multiply(
     n = weight.shape[0]
     assert x.is_contiguous() and k == weight.shape[1] and 0 < rows <= MOST_ROWS
     steps, tile = k // PANEL, tile_rows(n)
-    splits = splits or choose_splits(n, k, multiprocessors)
+    splits = splits or choose_splits(triton.cdiv(n, tile), steps, multiprocessors)
     per_split = -(-steps // splits)
     splits = -(-steps // per_split)  # none is empty
     out = torch.empty(rows, n, dtype=x.dtype, device=x.device)
     parts = out if splits == 1 else torch.empty(splits, rows, n, dtype=torch.float32, device=x.device)
     fast = not INTERPRET and x.dtype in (torch.bfloat16, torch.float16)
     product[(triton.cdiv(n, tile), splits)](
-        x, *_tensors(weight), x if bias is None else bias, parts,
-        rows, n, steps, per_split, weight.group // PANEL, _last_scale(weight),
+        x, *tensors_of(weight), x if bias is None else bias, parts,
+        rows, n, steps, per_split, weight.group // PANEL, last_scale(weight),
         BN=tile, BM=max(16, triton.next_power_of_2(rows)), SPLIT=splits > 1, NESTED=weight.nested is not None,
         ZEROS=weight.zeros is not None, BIAS=bias is not None and splits == 1,
         FAST=fast, NESTED_BLOCK=NESTED_BLOCK, RUN=weight.run,
@@ -266,20 +295,20 @@ def dequantize_rows(weight: Panels, first: int, last: int, out: Tensor) -> None:
     assert out.is_contiguous() and first % PANEL == 0 and out.shape == (last - first, weight.shape[1])
     steps = weight.shape[1] // PANEL
     dequantize_panels[(triton.cdiv(last - first, PANEL), steps)](
-        *_tensors(weight), out, last, steps, weight.group // PANEL, first, _last_scale(weight),
+        *tensors_of(weight), out, last, steps, weight.group // PANEL, first, last_scale(weight),
         NESTED=weight.nested is not None, ZEROS=weight.zeros is not None, NESTED_BLOCK=NESTED_BLOCK, RUN=weight.run,
     )  # fmt: skip
 
 
-def _tensors(weight: Panels) -> tuple[Tensor, ...]:
+def tensors_of(weight: Panels) -> tuple[Tensor, ...]:
     # A kernel never looks at what stands in for a tensor that is not there.
     zeros = weight.scales if weight.zeros is None else weight.zeros
-    nested = weight.nested
-    inner = (weight.table,) * 3 if nested is None else (nested.table, nested.scales, nested.offset)
-    return weight.codes, weight.scales, zeros, weight.table, weight.words, *inner
+    nested, offsets = weight.nested, weight.table if weight.offsets is None else weight.offsets
+    inner = (weight.table,) * 2 if nested is None else (nested.table, nested.scales)
+    return weight.codes, weight.scales, zeros, weight.table, weight.words, *inner, offsets
 
 
-def _last_scale(weight: Panels) -> int:
+def last_scale(weight: Panels) -> int:
     return weight.shape[0] * weight.shape[1] // weight.group - 1
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from . import reference
-from .weights import FourBit, Int4, Nested, _Tensors
+from .weights import NESTED_BLOCK, FourBit, Int4, Nested, _Tensors
 
 PANEL = 64  # rows that lie together, and columns of one step along K
 HALF = PANEL // 2  # bytes of one row in one step: column j in the high half of byte j, column j + 32 in the low half
@@ -36,6 +36,7 @@ class Panels(_Tensors):
     run: int  # 2 | 4, see above
     zeros: Tensor | None = None  # uint8, as scales
     nested: Nested | None = None
+    offsets: Tensor | None = None  # float32 [ceil(N/64)]: nested.offset of each panel, as joined weights have their own
 
 
 def to_panels(weight: FourBit | Int4, run: int) -> Panels | None:
@@ -61,7 +62,45 @@ def to_panels(weight: FourBit | Int4, run: int) -> Panels | None:
         scales = weight.absmax.view(rows, -1)
     table = torch.tensor(values, device=codes.device)
     words = table_words(values).to(codes.device)
-    return Panels(codes, _in_panels(scales), table, words, weight.shape, group, run, zeros, nested)
+    offsets = None if nested is None else nested.offset.repeat(codes.shape[0])
+    return Panels(codes, _in_panels(scales), table, words, weight.shape, group, run, zeros, nested, offsets)
+
+
+def join(parts: Sequence[Panels]) -> Panels | None:
+    """Weights with the same columns as one, so that a launch multiplies all of them; None where they do not go
+    together. The parts become views of the whole: nothing is held twice."""
+    first, groups = parts[0], parts[0].shape[1] // parts[0].group
+    for part in parts[1:]:
+        alike = (part.shape[1], part.group, part.run) == (first.shape[1], first.group, first.run)
+        if not alike or part.scales.dtype != first.scales.dtype or not torch.equal(part.table, first.table):
+            return None
+        if (part.zeros is None) != (first.zeros is None) or (part.nested is None) != (first.nested is None):
+            return None
+        if part.nested and first.nested and not torch.equal(part.nested.table, first.nested.table):
+            return None
+    for part in parts[:-1]:  # each next one begins with a panel and, nested, with a block of scales
+        if part.shape[0] % PANEL or (part.nested is not None and part.shape[0] * groups % NESTED_BLOCK):
+            return None
+    zeros, nested, offsets = None, None, None
+    if first.zeros is not None:
+        zeros = _joined([part.zeros for part in parts])
+    if first.nested is not None:
+        scales = _joined([part.nested.scales for part in parts if part.nested is not None])
+        nested, offsets = replace(first.nested, scales=scales), _joined([part.offsets for part in parts])
+    shape = (sum(part.shape[0] for part in parts), first.shape[1])
+    return replace(
+        first, codes=_joined([part.codes for part in parts]), scales=_joined([part.scales for part in parts]),
+        shape=shape, zeros=zeros, nested=nested, offsets=offsets,
+    )  # fmt: skip
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor:
+    # One tensor behind the other along the first dimension; each becomes a view of the result.
+    tensors = [part for part in parts if part is not None]
+    whole = torch.cat(tensors)
+    for part, view in zip(tensors, whole.split([len(part) for part in tensors]), strict=True):
+        part.set_(view)  # type: ignore[call-overload]
+    return whole
 
 
 def table_words(values: Sequence[float]) -> Tensor:
@@ -87,9 +126,10 @@ def dequantize(weight: Panels, dtype: torch.dtype) -> Tensor:
     halves = lanes.permute(0, 1, 2, 6, 3, 5, 4, 7).reshape(*lanes.shape[:2], PANEL, HALF)
     codes = torch.cat((halves >> 4, halves & 15), -1).transpose(1, 2).reshape(-1, columns)[:rows]
     scales = _from_panels(weight.scales, rows)
-    if weight.nested is not None:
-        flat = FourBit(weight.codes, scales.reshape(-1), weight.shape, nested=weight.nested)
-        scales = reference.absmax_of(flat).view(rows, -1)
+    if weight.nested is not None and weight.offsets is not None:
+        blocks = weight.nested.scales.repeat_interleave(NESTED_BLOCK)[: scales.numel()].view(rows, -1)
+        offsets = weight.offsets.repeat_interleave(PANEL)[:rows, None]
+        scales = weight.nested.table[scales.int()] * blocks + offsets
     values = weight.table[codes.int()].view(rows, -1, weight.group)
     if weight.zeros is not None:
         values = values - _from_panels(weight.zeros, rows).float()[..., None]

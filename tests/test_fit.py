@@ -12,6 +12,7 @@ import torch
 from longhand import DEMO
 from longhand.agent import cli
 from longhand.agent.sizes import parse_size, show_fit
+from longhand.engine import footprint_triton
 from longhand.engine.cache import KVCache
 from longhand.engine.checkpoint import Checkpoint
 from longhand.engine.config import ModelConfig
@@ -19,12 +20,15 @@ from longhand.engine.decoder import Decoder
 from longhand.engine.engine import Engine
 from longhand.engine.errors import LonghandError
 from longhand.engine.fit import context_that_fits, fit_model
-from longhand.engine.footprint import Footprint, four_bit_bytes, read_headers
+from longhand.engine.footprint import CUBLAS, Footprint, four_bit_bytes, read_headers
+from longhand.engine.graph import WIDTHS
 from longhand.engine.hub import resolve_config
 from longhand.engine.memory import gib
-from longhand.engine.options import KV_TYPES, Setup, choose_setup
+from longhand.engine.options import KERNELS, KV_TYPES, Setup, choose_setup
 from longhand.engine.session import Session, TurnStats
 from longhand.kernels import reference
+from longhand.kernels.triton_weights import to_panels
+from longhand.kernels.weights import Int4
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -130,6 +134,47 @@ def test_the_rows_add_up(qwq):
         assert sum(found[row] for row in rows) + cache == found["running_bytes"]
         assert found["reserve_bytes"] > 0
         assert found["needed_bytes"] == max(found["running_bytes"], found["loading_bytes"])
+
+
+# --- what is asked for on a GPU -------------------------------------------------------------------------------------
+
+
+def test_graphs_are_counted(qwq):
+    auto, graphs, unfused = (fit(qwq, kernels=kernels, double_quant=True) for kernels in KERNELS)
+    assert graphs.setup.kernels == "triton"
+    config = graphs.footprint.config
+    beside = graphs.as_dict()["beside_bytes"] - auto.as_dict()["beside_bytes"]
+    assert beside == footprint_triton.graph_bytes(config, graphs.setup, CUBLAS)
+    launches = len(WIDTHS) * config.num_layers * 5  # five to a block
+    assert launches * 4096 + CUBLAS < beside < 512 * 2**20
+    assert unfused.as_dict()["beside_bytes"] == auto.as_dict()["beside_bytes"] == CUBLAS
+    for options in ({"kv_dtype": "int8"}, {"embedding": "host"}):  # such sessions have none
+        assert fit(qwq, kernels="triton", **options).as_dict()["beside_bytes"] == CUBLAS
+    assert 0 < graphs.max_context() < unfused.max_context()
+    assert unfused.max_context() > auto.max_context()  # no head or linear is dequantized whole
+    rows = graphs.as_dict()
+    cache = rows["kv_bytes_per_token"] * rows["context"]
+    parts = ("weights_bytes", "workspace_bytes", "beside_bytes", "reserve_bytes")
+    assert sum(rows[part] for part in parts) + cache == rows["running_bytes"]
+
+
+@pytest.mark.parametrize("shape", [(64, 128), (100, 192), (5, 64)])
+def test_panels_take_what_is_counted(shape):
+    weight = torch.randn(shape)
+    for nested in (False, True):
+        panels = to_panels(reference.quantize_nf4(weight, nested), 4)
+        assert panels.num_bytes == footprint_triton.four_bit_panel_bytes(shape, nested)
+    groups = (shape[0], shape[1] // 64)
+    zeros = torch.zeros(groups, dtype=torch.uint8)
+    int4 = Int4(torch.zeros(shape[0], shape[1] // 2, dtype=torch.uint8), zeros.half(), zeros, shape, 64)
+    assert to_panels(int4, 4).num_bytes == footprint_triton.panel_bytes(shape, 64, False, True)
+
+
+def test_kernels_that_are_not_there_are_refused(qwq):
+    with pytest.raises(LonghandError, match="kernels 'cuda' is not one of 'auto', 'triton', 'triton-unfused'"):
+        fit(qwq, kernels="cuda")
+    with pytest.raises(LonghandError, match="kernels 'triton' run on a CUDA GPU, not on device 'cpu'"):
+        fit(qwq, device="cpu", kernels="triton")
 
 
 # --- the bytes that tensors take ----------------------------------------------------------------------------------

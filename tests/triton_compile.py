@@ -2,7 +2,8 @@
 
 A stub stands in for the driver and a launch becomes a warm-up, so every kernel is compiled with the very arguments,
 alignments and options that QwQ-32B's shapes give it. Prints one JSON line per kernel: registers, stack and shared
-memory. test_triton.py runs it in a process of its own, because the interpreter is chosen when kernels are decorated.
+memory, and what its instructions tell. test_triton.py runs it in a process of its own, because the interpreter is
+chosen when kernels are decorated.
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 import triton
 from longhand.kernels import triton_attention as attention
+from longhand.kernels import triton_fused as fused
 from longhand.kernels import triton_linear as linear
 from longhand.kernels import triton_rows as rows_of
 from longhand.kernels.triton_weights import Panels
@@ -78,6 +80,17 @@ def resources(kernel):
     return {"registers": registers, "stack": stack, "shared": kernel.metadata.shared}
 
 
+def meets(ptx):
+    """For a kernel whose programs meet in memory: whether all threads' values are written before the program counts as
+    arrived, and are read, past the first cache, when all threads know that it has. None where they do not meet."""
+    if "atom." not in ptx:
+        return None
+    before, after = re.split(r"[^\n]*atom\.global\.gpu\.acq_rel\.add[^\n]*", ptx)
+    written = re.search(r"st\.global(?:(?!st\.global).)*bar\.sync(?:(?!st\.global).)*$", before, re.DOTALL)
+    read = re.search(r"^(?:(?!ld\.global\.cg).)*bar\.sync.*ld\.global\.cg", after, re.DOTALL)
+    return bool(written and read)
+
+
 def launches(run):
     """Every launcher with the shapes of QwQ-32B, in bfloat16; once in float16 and float32."""
     hidden, intermediate, heads, kv_heads, width = 5120, 27648, 40, 8, 128
@@ -97,8 +110,21 @@ def launches(run):
         attention.attention(torch.empty(positions, heads, width, dtype=keys.dtype), keys, keys, MULTIPROCESSORS)
     attention.attention(torch.empty(1, heads, width), wide_keys, wide_keys, MULTIPROCESSORS)
     q, qkv = keys.new_empty(1, heads, width), keys.new_empty(1, (heads + 2 * kv_heads) * width)
-    position, angles, x = torch.zeros((), dtype=torch.int32), torch.empty(1, width // 2), keys.new_empty(1, hidden)
-    attention.attention(q, keys, keys, MULTIPROCESSORS, length=position, splits=8)
+    position, angles, x = torch.zeros(3, dtype=torch.int32)[1], torch.empty(1, width // 2), keys.new_empty(1, hidden)
+    arrivals = torch.zeros(intermediate // 64, dtype=torch.int32)
+    attention.attention(q, keys, keys, MULTIPROCESSORS, position=position, splits=8, arrivals=arrivals)
+    normed, bias = fused.weigh(x, x[0]), keys.new_empty((heads + 2 * kv_heads) * width)
+    inner = x.new_empty(1, intermediate)
+    for nested, zeros in ((True, False), (False, False), (False, True)):  # bitsandbytes', Longhand's own, AWQ's
+        weight = panels(hidden, intermediate, 128 if zeros else 64, nested, zeros, run)
+        fused.add(inner, weight, x, x[0], arrivals, MULTIPROCESSORS)
+    fused.add(inner, panels(hidden, intermediate, 64, True, False, run), x, None, arrivals, MULTIPROCESSORS)
+    weight = panels((heads + 2 * kv_heads) * width, hidden, 64, True, False, run)
+    for at in (position, 5):
+        fused.qkv(normed, 1e-5, weight, bias, angles, angles, keys, keys, at, arrivals, MULTIPROCESSORS)
+    for splits in (1, 3):  # what follows, from registers or from what was summed
+        weight = panels(2 * intermediate, hidden, 64, True, False, run)
+        fused.gated(normed, 1e-5, weight, arrivals, MULTIPROCESSORS, splits)
     rows_of.rope_and_cache(qkv, angles, angles, q, keys, keys, position)
     rows_of.rope(q, angles, angles, q.clone())
     rows_of.rms_norm(x, x[0], 1e-5, x.clone())
@@ -114,8 +140,9 @@ def panels(n, k, group, nested, zeros, run):
     inner = Nested(torch.empty(-(-n * k // group // 256)), torch.empty(256), torch.empty(())) if nested else None
     codes = torch.empty(count, k // 64, 128, 16, dtype=torch.uint8)
     table, words = torch.empty(16), torch.empty(2, 8, dtype=torch.int32)
-    offsets = torch.empty(scales.shape, dtype=torch.uint8) if zeros else None
-    return Panels(codes, scales, table, words, (n, k), group, run, offsets, inner)
+    zero_points = torch.empty(scales.shape, dtype=torch.uint8) if zeros else None
+    offsets = torch.empty(count) if nested else None
+    return Panels(codes, scales, table, words, (n, k), group, run, zero_points, inner, offsets)
 
 
 def main():
@@ -127,7 +154,9 @@ def main():
             found.setdefault(kernel.hash, kernel)
         for kernel in found.values():
             line = {"architecture": architecture, "kernel": kernel.metadata.name, **resources(kernel)}
-            print(json.dumps({**line, "matrix": sorted(set(re.findall(r"\n\s*(wgmma|mma)\.", kernel.asm["ptx"])))}))
+            ptx = kernel.asm["ptx"]
+            matrix = sorted(set(re.findall(r"\n\s*(wgmma|mma)\.", ptx)))
+            print(json.dumps({**line, "matrix": matrix, "copied_ahead": "cp.async" in ptx, "meets": meets(ptx)}))
 
 
 if __name__ == "__main__":
