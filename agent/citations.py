@@ -79,7 +79,7 @@ def check_answer(
         cited = [result for url in citations for result in by_url[url]]
         if not cited and not unsupported and text and (searched or _asks_for_a_fact(question)):
             unsupported.append(Unsupported("uncited", text, None, "the answer cites no source"))
-        if searched and cited:
+        if cited:  # also where an earlier search's results are cited again
             gap = unanswered(question, _without_links(text, citations), cited, results)
             if gap is None and last is not None:
                 gap = _strays(question, claims, last)

@@ -410,3 +410,10 @@ def test_a_pronoun_stands_for_what_was_searched_for():
     text = f"{BIRTH.content} [{BIRTH.title}]({BIRTH.url})"
     last = ("When Anna Berg born", [BIRTH])
     assert check_answer("When was she born?", text, [BIRTH], True, last)[1] == []
+
+
+def test_the_answer_before_does_not_answer_a_follow_up():
+    text = f"{BIRTH.content} [{BIRTH.title}]({BIRTH.url})"
+    _, marked = check_answer("How long is it?", text, [BIRTH], False)  # no new search was made
+    assert [item.kind for item in marked] == ["question"]
+    assert check_answer("When was she born?", text, [BIRTH], False)[1] == []
