@@ -15,7 +15,7 @@ from .budget import Budget
 from .calls import Call, MalformedCallError, parse_calls
 from .citations import check_answer
 from .events import Answer, Event, Finished, Forced, Token, ToolCall, ToolResponse
-from .search import Search, SearchError, SearchResult
+from .search import Search, SearchError, SearchResult, normalised
 from .trace import spans
 
 MAX_QUESTION = 20_000  # characters: longer is a pasted document, not a question
@@ -120,7 +120,7 @@ def limit_notice(searches: int) -> str:
 
 def query_key(query: str) -> str:
     """What makes two queries the same."""
-    return " ".join(query.casefold().split())
+    return normalised(query.casefold())
 
 
 class Run:

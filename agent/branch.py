@@ -11,9 +11,10 @@ from pathlib import Path
 from ..engine.errors import LonghandError
 from ..engine.session import Session, TurnStats
 from .agent import Agent, Run
-from .events import Answer, Finished, Forced
+from .ask import watch
+from .events import Answer, Forced
 from .redact import redact
-from .search import Search, SearchError, SearchResult
+from .search import Search, SearchError, SearchResult, normalised
 from .trace import Recorder
 from .trace_file import Trace
 from .trace_fork import OTHER_QUERY, Fork, Record, before, recorded
@@ -59,7 +60,7 @@ def _sample(agent: Agent, run: Run, n: int, prefix: TurnStats, record: Record | 
     with recorded(recorder, twin):
         if recorder is not None:
             recorder.begin(twin.agent, run.question, Fork(name, prefix.prefill_seconds))
-        return Branch(name, seed, finish(twin, recorder), None if recorder is None else recorder.path)
+        return Branch(name, seed, watch(twin.events(), None, recorder), None if recorder is None else recorder.path)
 
 
 def branch(
@@ -115,18 +116,8 @@ def _respond(boundary: Boundary, response: Response, recorder: Recorder | None) 
         if recorder is not None:
             recorder.see(told)
         twin.call_start, twin.segment_start = None, len(twin.session)
-        answer = finish(twin, recorder)
+        answer = watch(twin.events(), None, recorder)
         return Branch(response.name, twin.session.seed, answer, None if recorder is None else recorder.path)
-
-
-def finish(run: Run, recorder: Recorder | None = None) -> Answer:
-    """Run to the end."""
-    for event in run.events():
-        if recorder is not None:
-            recorder.see(event)
-        if isinstance(event, Finished):
-            return event.answer
-    raise AssertionError("a run ends with Finished")
 
 
 def twin_of(agent: Agent, seed: int) -> Agent:
@@ -166,7 +157,7 @@ def read_response(path: Path) -> Response:
 
 def searched_response(search: Search, query: str) -> Response:
     """What another query finds."""
-    query = " ".join(query.split())
+    query = normalised(query)
     if not query:
         raise LonghandError("--query is empty")
     try:

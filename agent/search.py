@@ -83,7 +83,7 @@ class ReplaySearch:
             self._load(Path(source))
 
     def search(self, query: str) -> list[SearchResult]:
-        key = _normalised(query)
+        key = normalised(query)
         takes = self._takes.get(key)
         if takes is None:
             # Going on would be another run than the one that was recorded. Searches that were given as a dict are a
@@ -98,7 +98,7 @@ class ReplaySearch:
 
     def _add(self, query: str, outcome: Sequence[SearchResult | Mapping[str, Any]] | SearchError) -> None:
         take = outcome if isinstance(outcome, SearchError) else [_as_result(result) for result in outcome]
-        self._takes.setdefault(_normalised(query), []).append(take)
+        self._takes.setdefault(normalised(query), []).append(take)
 
     def _load(self, path: Path) -> None:
         try:
@@ -156,7 +156,8 @@ class RecordingSearch:
             raise LonghandError(f"cannot record searches to {self._path}: {_reason(error)}") from None
 
 
-def _normalised(query: str) -> str:
+def normalised(query: str) -> str:
+    """A query up to white space."""
     return " ".join(query.split())
 
 

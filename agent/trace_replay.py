@@ -14,7 +14,7 @@ from .agent import Agent, Run
 from .budget import Budget
 from .events import Event, Finished, Token
 from .prompt import TEMPLATE_VERSION
-from .search import SearchError, SearchResult
+from .search import SearchError, SearchResult, normalised
 from .trace_file import Span, Trace, made
 from .trace_fork import OTHER_QUERY
 
@@ -34,10 +34,10 @@ class TraceSearch:
         self._takes: dict[str, deque[dict[str, Any]]] = {}
         for take in trace.searches if searches is None else searches:
             if made(take):
-                self._takes.setdefault(_normalised(take["query"]), deque()).append(take)
+                self._takes.setdefault(normalised(take["query"]), deque()).append(take)
 
     def search(self, query: str) -> list[SearchResult]:
-        takes = self._takes.get(_normalised(query))
+        takes = self._takes.get(normalised(query))
         if not takes:
             raise SearchError(f'no search for "{query}" was recorded in {self._where}')
         take = takes.popleft()
@@ -48,10 +48,6 @@ class TraceSearch:
 
 def results_of(take: dict[str, Any]) -> list[SearchResult]:
     return [SearchResult(result["title"], result["url"], result["content"]) for result in take["results"]]
-
-
-def _normalised(query: str) -> str:
-    return " ".join(query.split())
 
 
 def agent_of(trace: Trace, engine: Engine, search: Any) -> Agent:

@@ -16,7 +16,7 @@ from .config import ModelConfig
 from .decoder import Decoder
 from .errors import LonghandError
 from .fit import context_that_fits
-from .hub import resolve, resolve_config
+from .hub import resolve
 from .options import Setup, check_options, choose_device, choose_setup, context_limit
 from .session import Session
 from .store import restore_session
@@ -85,10 +85,11 @@ class Engine:
                 return setup, context_that_fits(folder, setup, on, yarn)
             return setup, context_limit(config, max_context)
 
-        config_file = resolve_config(path_or_hub_id)  # what cannot fit is refused before its tensors are downloaded
-        told = ModelConfig.from_file(config_file)  # of a stored form not all
-        plan(config_file.parent, told, "auto" if told.quantization else quantization, None)
-        checkpoint = Checkpoint(resolve(path_or_hub_id))
+        def fits(config_file: Path) -> None:
+            told = ModelConfig.from_file(config_file)  # of a stored form not all
+            plan(config_file.parent, told, "auto" if told.quantization else quantization, None)
+
+        checkpoint = Checkpoint(resolve(path_or_hub_id, fits))
         config = checkpoint.config if yarn is None else checkpoint.config.with_yarn(yarn)
         kept = _stored_form(checkpoint)
         setup, context = plan(checkpoint.folder, checkpoint.config, quantization, kept)

@@ -7,7 +7,6 @@ allocations of a run.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +23,6 @@ from .options import Setup
 from .writer import SIZES
 
 MIB = 2**20
-MAX_HEADER = 100_000_000  # bytes; the format's own limit
 ITEMSIZES = {**SIZES, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}  # by safetensors' names and by torch's
 
 # Bytes a weight takes for a moment, at most, while it is dequantized or quantized (torch 2.13, bitsandbytes 0.50).
@@ -69,7 +67,7 @@ class Footprint:
         tokenizer = path.parent / "tokenizer.json"
         size = tokenizer.stat().st_size if tokenizer.is_file() else None
         plain = Footprint(config if yarn is None else config.with_yarn(yarn), None, size)
-        headers = None if plain.method is None else read_headers(path.parent)
+        headers = None if plain.method is None else stored.read_headers(path.parent)
         return plain if headers is None else replace(plain, sizes=plain._sizes(headers))
 
     @property
@@ -301,23 +299,3 @@ def stored_bytes(headers: Mapping[str, stored.Header], prefix: str, shape: tuple
     kept = [headers[name] for name in parts if not name.endswith(tables)]
     offset = 4 if f"{prefix}.weight.nested_absmax" in headers else 0
     return sum(itemsize(dtype) * math.prod(sizes) for dtype, sizes in kept) + offset
-
-
-def read_headers(folder: Path) -> dict[str, stored.Header] | None:
-    """Name -> (dtype, shape) of every tensor in a checkpoint folder; None if a file is missing or is not readable,
-    which loading explains. (Checkpoint checks more, and reads the tokenizer.)"""
-    try:
-        files = ["model.safetensors"]
-        index = folder / "model.safetensors.index.json"
-        if index.exists():
-            files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        found: dict[str, stored.Header] = {}
-        for name in files:
-            with (folder / Path(name).name).open("rb") as file:
-                size = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(size)) if size <= MAX_HEADER else {}
-            entries = {key: value for key, value in header.items() if key != "__metadata__"}
-            found |= {key: (str(value["dtype"]), tuple(map(int, value["shape"]))) for key, value in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +16,14 @@ INDEX = "model.safetensors.index.json"
 PATTERNS = ["config.json", "generation_config.json", "tokenizer.json", "model*.safetensors", INDEX]
 
 
-def resolve(path_or_hub_id: str | Path) -> Path:
-    """A folder as it is; a hub id (`owner/name`) from the hub's local cache, else downloaded into it."""
+def resolve(path_or_hub_id: str | Path, check: Callable[[Path], object] | None = None) -> Path:
+    """A folder as it is; a hub id (`owner/name`) from the hub's local cache, else downloaded into it. `check` gets the
+    config.json before the rest is downloaded, and may raise."""
     hub_id = str(path_or_hub_id)
-    return _on_disk(path_or_hub_id) or local_copy(hub_id) or _download(hub_id, PATTERNS)
+    here = _on_disk(path_or_hub_id) or local_copy(hub_id)
+    if here is None and check is not None:
+        check(resolve_config(hub_id))
+    return here or _download(hub_id, PATTERNS)
 
 
 def resolve_config(path_or_hub_id: str | Path, or_file: bool = False) -> Path:

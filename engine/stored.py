@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ Reader = Callable[[str], Tensor]
 SUPPORTED = "bitsandbytes 4-bit (nf4, fp4), AWQ (4 bits, gemm) and GPTQ (4 bits, without act-order)"
 BLOCKS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 MAX_STATE = 65536  # bytes of a quant_state; real ones take about 150
+MAX_HEADER = 100_000_000  # bytes; the format's own limit
 AWQ_COLUMNS = (0, 2, 4, 6, 1, 3, 5, 7)  # which of eight columns the i-th four bits of an integer hold
 
 
@@ -194,3 +196,23 @@ def _nibbles(integers: Tensor, order: Collection[int]) -> Tensor:
     for part, column in enumerate(order):
         out[..., column] = (integers >> (4 * part)) & 15
     return out.view(integers.shape[0], -1)
+
+
+def read_headers(folder: Path) -> dict[str, Header] | None:
+    """Name -> (dtype, shape) of every tensor in a checkpoint folder; None if a file is missing or is not readable,
+    which loading explains. (Checkpoint checks more, and reads the tokenizer.)"""
+    try:
+        files = ["model.safetensors"]
+        index = folder / "model.safetensors.index.json"
+        if index.exists():
+            files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        found: dict[str, Header] = {}
+        for name in files:
+            with (folder / Path(name).name).open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(size)) if size <= MAX_HEADER else {}
+            entries = {key: value for key, value in header.items() if key != "__metadata__"}
+            found |= {key: (str(value["dtype"]), tuple(map(int, value["shape"]))) for key, value in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return found

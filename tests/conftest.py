@@ -4,11 +4,15 @@ import copy
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
+import longhand
 import pytest
 import tokenizers
 import torch
 from hypothesis import settings
+from longhand import DEMO
+from longhand.agent.docs import DocsSearch
 from longhand.engine.engine import Engine
 from longhand.engine.tokenizer import CONTROL_TOKENS, Tokenizer
 from safetensors.torch import save_file
@@ -259,3 +263,37 @@ def interrupt_at():
         return False
 
     return interrupt_at
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capfd, tmp_path_factory):
+    """run_cli("fit", ...) -> (exit code, stdout, stderr) of the command, run in this process."""
+    from longhand.agent import cli
+
+    monkeypatch.setenv("LONGHAND_CACHE", str(tmp_path_factory.mktemp("cache")))
+    for name in ("TAVILY_API_KEY", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["longhand", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return (stop.code or 0, *capfd.readouterr())
+        return (0, *capfd.readouterr())
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def demo_engine():
+    """The built-in model."""
+    return Engine.from_pretrained(DEMO, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def demo_search(tmp_path_factory):
+    """The built-in documents."""
+    docs = Path(longhand.__file__).parent / "agent" / "demo" / "docs"
+    return DocsSearch(docs, cache_dir=tmp_path_factory.mktemp("cache"))

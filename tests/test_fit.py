@@ -20,12 +20,13 @@ from longhand.engine.decoder import Decoder
 from longhand.engine.engine import Engine
 from longhand.engine.errors import LonghandError
 from longhand.engine.fit import context_that_fits, fit_model
-from longhand.engine.footprint import CUBLAS, Footprint, four_bit_bytes, read_headers
+from longhand.engine.footprint import CUBLAS, Footprint, four_bit_bytes
 from longhand.engine.graph import WIDTHS
 from longhand.engine.hub import resolve_config
 from longhand.engine.memory import gib
 from longhand.engine.options import KERNELS, KV_TYPES, Setup, choose_setup
 from longhand.engine.session import Session, TurnStats
+from longhand.engine.stored import read_headers
 from longhand.kernels import reference
 from longhand.kernels.triton_weights import to_panels
 from longhand.kernels.weights import Int4
@@ -527,36 +528,22 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def longhand(monkeypatch, capfd):
-    """longhand("fit", ...) -> (exit code, stdout, stderr) of the command, run in this process."""
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["longhand", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return (stop.value.code or 0, *capfd.readouterr())
-
-    return command
-
-
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_fit_refuses_takes_one_line(longhand, qwq, tiny_folder, tmp_path, name):
+def test_what_fit_refuses_takes_one_line(run_cli, qwq, tiny_folder, tmp_path, name):
     (tmp_path / "prose.json").write_text("once upon a time")
     arguments, says = REFUSED[name]
     places = {"tmp": tmp_path, "qwq": qwq, "tiny": tiny_folder}
-    code, out, err = longhand("fit", *(argument.format(**places) for argument in arguments))
+    code, out, err = run_cli("fit", *(argument.format(**places) for argument in arguments))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert says.format(**places) in err
     assert err.startswith("longhand: ")
 
 
 @pytest.mark.parametrize("command", [["ask", "How tall is it?"], ["ask", "How tall is it?", "--json"], ["chat"]])
-def test_what_does_not_fit_is_refused_with_the_table(longhand, qwq, monkeypatch, command):
+def test_what_does_not_fit_is_refused_with_the_table(run_cli, qwq, monkeypatch, command):
     """There is no tokenizer and no weight here: the answer comes before they are looked for."""
     monkeypatch.setattr("longhand.engine.fit.free_bytes", lambda _: 12 * GIB)
-    code, out, err = longhand(*command, "--model", qwq, "--device", "cpu")
+    code, out, err = run_cli(*command, "--model", qwq, "--device", "cpu")
     assert (code, out) == (2, "")
     assert "linears" in err
     assert "double quantization" in err
@@ -565,7 +552,7 @@ def test_what_does_not_fit_is_refused_with_the_table(longhand, qwq, monkeypatch,
     assert "12.00 GiB is free; no single switch is enough" in last
 
 
-def test_what_a_card_lacks_is_said(longhand, qwq):
+def test_what_a_card_lacks_is_said(run_cli, qwq):
     run = CliRunner().invoke(cli.app, ["fit", str(qwq), "--memory", "20GiB", "--device", "cuda"])
     assert run.exit_code == 0
     assert run.output.splitlines()[-1] == "does not fit: try --double-quant"
@@ -578,17 +565,17 @@ def test_what_a_card_lacks_is_said(longhand, qwq):
     assert "does not fit" not in run.output
 
 
-def test_a_refusal_names_what_would_fit(longhand, qwq, monkeypatch):
+def test_a_refusal_names_what_would_fit(run_cli, qwq, monkeypatch):
     monkeypatch.setattr("longhand.engine.fit.free_bytes", lambda _: 24 * GIB)
     largest = fit_model(qwq / "config.json", "cpu").max_context()
-    code, _, err = longhand("ask", "x", "--model", qwq, "--device", "cpu", "--max-context", 40 * 1024)
+    code, _, err = run_cli("ask", "x", "--model", qwq, "--device", "cpu", "--max-context", 40 * 1024)
     assert code == 2
     assert f"try --max-context {largest}" in err.splitlines()[-1]
-    code, _, err = longhand("ask", "x", "--model", qwq, "--device", "cpu", "--max-context", largest + 2000)
+    code, _, err = run_cli("ask", "x", "--model", qwq, "--device", "cpu", "--max-context", largest + 2000)
     assert "try --double-quant" in err.splitlines()[-1]
 
 
-def test_what_fits_is_loaded_with_the_context_that_fits(longhand, tiny_folder, monkeypatch, tmp_path):
+def test_what_fits_is_loaded_with_the_context_that_fits(run_cli, tiny_folder, monkeypatch, tmp_path):
     (tmp_path / "tower.md").write_text("# Tower\n\nThe old tower is 34 metres tall.\n")
     found = fit_model(tiny_folder / "config.json", "cpu")
     monkeypatch.setattr("longhand.engine.fit.free_bytes", lambda _: found.needed(1000))
@@ -597,15 +584,15 @@ def test_what_fits_is_loaded_with_the_context_that_fits(longhand, tiny_folder, m
     monkeypatch.setattr(Engine, "from_pretrained", staticmethod(lambda *a, **k: seen.update(k) or load(*a, **k)))
     monkeypatch.setenv("LONGHAND_CACHE", str(tmp_path / "cache"))
     run = ["ask", "How tall?", "--model", tiny_folder, "--docs", tmp_path, "--device", "cpu", "--answer", "3"]
-    code, out, err = longhand(*run, "--thinking", "3", "--verbose")
+    code, out, err = run_cli(*run, "--thinking", "3", "--verbose")
     assert code == 0, err
     assert seen["max_context"] == 1000
     assert "context: 1,000 ids fit in memory; the model allows 2,048" in err
     assert out.splitlines()[-1].startswith("memory: predicted ")
     monkeypatch.setattr("longhand.engine.fit.free_bytes", lambda _: None)  # cannot be told: nothing is refused
-    code, out, _ = longhand(*run, "--thinking", "3", "--json")
+    code, out, _ = run_cli(*run, "--thinking", "3", "--json")
     assert (code, seen["max_context"], json.loads(out)["memory"]["predicted"]) == (0, None, None)
-    code, _, err = longhand("fit", tiny_folder)
+    code, _, err = run_cli("fit", tiny_folder)
     assert (code, err) == (2, "longhand: the free memory cannot be told here: name a size with --memory\n")
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from longhand.agent import cli
+from longhand.agent import ask, cli
 from longhand.agent.agent import Agent
 from longhand.agent.budget import Budget
 from longhand.agent.events import Finished, Token
@@ -294,8 +294,8 @@ def test_no_secret_at_other_sinks(parrot, tmp_path, monkeypatch, capsys):
     search = RecordingSearch(RedactedSearch(ReplaySearch({QUERY: [leak], CANARY: SearchError(CANARY)})), cassette)
     agent = parrot(THOUGHT, CALL % CANARY, f"Is it {CANARY}?\n</think>\n\n{CANARY} it is {CANARY}<|im_end|>")
     agent.search = search
-    answer, _ = cli.run_question(agent, f"is it {CANARY}?", Console())
-    print(json_line(cli.as_object(answer, agent, SimpleNamespace(as_dict=lambda _: {}))))
+    answer, _ = ask.run_question(agent, f"is it {CANARY}?", Console())
+    print(json_line(ask.as_object(answer, agent, SimpleNamespace(as_dict=lambda _: {}))))
     print(cli.one_line(LonghandError(f"bad {CANARY}")), file=sys.stderr)
     said = capsys.readouterr()
     assert "[redacted] it is [redacted]" in said.out

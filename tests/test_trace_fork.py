@@ -1,15 +1,13 @@
 """Traces of samples and branches: whole traces, in which what they share is noted as reused, once computed."""
 
 import json
-import sys
 from datetime import date
 from pathlib import Path
 
 import longhand
 import pytest
 from longhand import DEMO, Agent, Budget, Engine, SamplingParams
-from longhand.agent import branch, cli
-from longhand.agent.docs import DocsSearch
+from longhand.agent import branch
 from longhand.agent.search import ReplaySearch, SearchError, SearchResult
 from longhand.agent.trace import Recorder
 from longhand.agent.trace_export import export
@@ -29,13 +27,13 @@ OTHER = (SearchResult("T", "t.md#1", "Nothing is known."),)
 
 
 @pytest.fixture(scope="module")
-def engine():
-    return Engine.from_pretrained(DEMO, device="cpu")
+def engine(demo_engine):
+    return demo_engine
 
 
 @pytest.fixture(scope="module")
-def search(tmp_path_factory):
-    return DocsSearch(DOCS, cache_dir=tmp_path_factory.mktemp("cache"))
+def search(demo_search):
+    return demo_search
 
 
 @pytest.fixture(scope="module")
@@ -223,21 +221,6 @@ def test_a_response_without_room_ends_its_trace(engine, search, traced, tmp_path
 
 
 # --- the command line, and secrets --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run_cli(monkeypatch, capfd):
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["longhand", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return (stop.code or 0, *capfd.readouterr())
-        return (0, *capfd.readouterr())
-
-    monkeypatch.delenv("TAVILY_API_KEY", raising=False)
-    return command
 
 
 def test_commands(run_cli, traced, tmp_path):

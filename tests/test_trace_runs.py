@@ -10,9 +10,8 @@ from pathlib import Path
 
 import longhand
 import pytest
-from longhand import DEMO, Agent, Budget, Engine, SamplingParams
-from longhand.agent import cli
-from longhand.agent.docs import DocsSearch
+from longhand import DEMO, Agent, Budget, SamplingParams
+from longhand.agent import ask
 from longhand.agent.search import SearchError
 from longhand.agent.trace import Recorder
 from longhand.agent.trace_file import made, read_trace
@@ -25,13 +24,13 @@ QUESTIONS = ["When was QwQ-32B released?", "How many layers does QwQ-32B have?",
 
 
 @pytest.fixture(scope="module")
-def engine():
-    return Engine.from_pretrained(DEMO, device="cpu")
+def engine(demo_engine):
+    return demo_engine
 
 
 @pytest.fixture(scope="module")
-def search(tmp_path_factory):
-    return DocsSearch(DOCS, cache_dir=tmp_path_factory.mktemp("cache"))
+def search(demo_search):
+    return demo_search
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def chat(engine, search, tmp_path):
 
             agent.run = run
             try:
-                cli.run_question(agent, text, None, session, recorder)
+                ask.run_question(agent, text, None, session, recorder)
             except LonghandError as error:
                 if getattr(error, "fatal", False):
                     break
@@ -68,21 +67,6 @@ def chat(engine, search, tmp_path):
         return path
 
     return make
-
-
-@pytest.fixture
-def run_cli(monkeypatch, capfd):
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["longhand", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return (stop.code or 0, *capfd.readouterr())
-        return (0, *capfd.readouterr())
-
-    monkeypatch.delenv("TAVILY_API_KEY", raising=False)
-    return command
 
 
 def every_command(run_cli, path):

@@ -1,7 +1,6 @@
 """Verify, replay, export and branch: on runs of the built-in model, and on what is not what it should be."""
 
 import json
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -9,9 +8,8 @@ import longhand
 import numpy as np
 import pytest
 import torch
-from longhand import DEMO, Agent, Budget, Engine, SamplingParams
-from longhand.agent import branch, cli
-from longhand.agent.docs import DocsSearch
+from longhand import DEMO, Agent, Budget, SamplingParams
+from longhand.agent import branch
 from longhand.agent.search import SearchError, SearchResult
 from longhand.agent.trace import Recorder
 from longhand.agent.trace_export import export
@@ -34,13 +32,13 @@ QUESTIONS = [
 
 
 @pytest.fixture(scope="module")
-def engine():
-    return Engine.from_pretrained(DEMO, device="cpu")
+def engine(demo_engine):
+    return demo_engine
 
 
 @pytest.fixture(scope="module")
-def search(tmp_path_factory):
-    return DocsSearch(DOCS, cache_dir=tmp_path_factory.mktemp("cache"))
+def search(demo_search):
+    return demo_search
 
 
 @pytest.fixture(scope="module")
@@ -260,21 +258,6 @@ def test_samples_pay_for_the_prompt_once(engine, search):
 
 
 # --- the command line ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run_cli(monkeypatch, capfd):
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["longhand", *map(str, arguments)])
-        monkeypatch.delenv("TAVILY_API_KEY", raising=False)
-        capfd.readouterr()
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return (stop.code or 0, *capfd.readouterr())
-        return (0, *capfd.readouterr())
-
-    return command
 
 
 def test_commands(run_cli, traced, tmp_path):

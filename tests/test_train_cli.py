@@ -9,7 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from longhand.agent import cli, train_cli
+from longhand.agent import train_cli
 from longhand.agent.demo import curve
 from longhand.agent.demo import train as loop
 from longhand.agent.demo.job import resumed_job
@@ -21,31 +21,14 @@ from rich.console import Console
 BRIEF = ["--steps", "3", "--tokens", "256", "--batches", "1", "--device", "cpu"]
 
 
-@pytest.fixture
-def longhand(monkeypatch, capfd, tmp_path):
-    """longhand("train", ...) -> (exit code, stdout, stderr) of the command, run in this process."""
-    monkeypatch.setenv("LONGHAND_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TAVILY_API_KEY", raising=False)
-    monkeypatch.delenv("FORCE_COLOR", raising=False)
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["longhand", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return (stop.value.code or 0, *capfd.readouterr())
-
-    return command
-
-
-def test_a_training_from_a_recorded_run(longhand, tiny_folder, tmp_path):
+def test_a_training_from_a_recorded_run(run_cli, tiny_folder, tmp_path):
     """ask --trace, trace export --sft, train --data: what the model sampled is what it is trained on."""
     trace, sft, out = tmp_path / "run.jsonl", tmp_path / "sft.jsonl", tmp_path / "out"
-    code, _, error = longhand("ask", "How tall is it?", "--model", tiny_folder, "--thinking", "4", "--answer", "4",
+    code, _, error = run_cli("ask", "How tall is it?", "--model", tiny_folder, "--thinking", "4", "--answer", "4",
                               "--trace", trace)  # fmt: skip
     assert code == 0, error
-    assert longhand("trace", "export", trace, "--sft", sft)[0] == 0
-    code, printed, error = longhand("train", "--out", out, "--start", tiny_folder, "--data", sft, "--rate", "0.1",
+    assert run_cli("trace", "export", trace, "--sft", sft)[0] == 0
+    code, printed, error = run_cli("train", "--out", out, "--start", tiny_folder, "--data", sft, "--rate", "0.1",
                                     *BRIEF)  # fmt: skip
     assert code == 0, error
     assert printed == ""
@@ -64,31 +47,31 @@ def test_a_training_from_a_recorded_run(longhand, tiny_folder, tmp_path):
     Engine.from_pretrained(out, device="cpu")
 
 
-def test_written_data_is_read_again(longhand, make_checkpoint, tmp_path):
+def test_written_data_is_read_again(run_cli, make_checkpoint, tmp_path):
     path, start = tmp_path / "samples.jsonl", make_checkpoint(max_positions=8192)
-    code, _, error = longhand("train", "--write-data", path, "--count", "3", "--seed", "5", "--start", start)
+    code, _, error = run_cli("train", "--write-data", path, "--count", "3", "--seed", "5", "--start", start)
     assert code == 0, error
     assert f"{path}: 3 samples; longhand train --data {path} --start {start}" in error
     assert len(path.read_text().splitlines()) == 3
-    code, _, error = longhand("train", "--out", tmp_path / "out", "--start", start, "--data", path,
+    code, _, error = run_cli("train", "--out", tmp_path / "out", "--start", start, "--data", path,
                               "--mix", "0.5", *BRIEF)  # fmt: skip
     assert code == 0, error
     assert "3 samples from --data in 50% of the batches" in error
 
 
-def test_a_tokenizer_that_was_trained_lies_beside_the_data(longhand, tmp_path, monkeypatch, tokenizer_json):
+def test_a_tokenizer_that_was_trained_lies_beside_the_data(run_cli, tmp_path, monkeypatch, tokenizer_json):
     from longhand.agent.demo import job
 
     text = json.dumps(tokenizer_json("dense"))
     monkeypatch.setattr(job, "train_tokenizer", lambda vocab_size, sentences, seed: text)
-    code, _, error = longhand("train", "--write-data", tmp_path / "samples.jsonl", "--count", "2")
+    code, _, error = run_cli("train", "--write-data", tmp_path / "samples.jsonl", "--count", "2")
     assert code == 0, error
     beside = tmp_path / "samples.tokenizer.json"
     assert f"--tokenizer {beside}" in error
     assert beside.read_text() == text
 
 
-def test_ctrl_c_and_resume(longhand, tiny_folder, tmp_path, monkeypatch):
+def test_ctrl_c_and_resume(run_cli, tiny_folder, tmp_path, monkeypatch):
     out, run = tmp_path / "out", loop.train
 
     def stopping(job, report):
@@ -96,15 +79,15 @@ def test_ctrl_c_and_resume(longhand, tiny_folder, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train", stopping)
-        code, _, error = longhand("train", "--out", out, "--start", tiny_folder, *BRIEF)
+        code, _, error = run_cli("train", "--out", out, "--start", tiny_folder, *BRIEF)
     assert code == 130
     assert f"stopped after step 2; go on with: longhand train --out {out} --resume" in error
     assert resumed_job(out, {}, device="cpu").recipe.steps == 3
-    code, _, error = longhand("train", "--out", out, "--resume", "--steps", "4", "--device", "cpu")
+    code, _, error = run_cli("train", "--out", out, "--resume", "--steps", "4", "--device", "cpu")
     assert code == 2
     assert error == (f"longhand: --resume: {out} was begun with --steps 3, not 4; leave the option out, or train anew "
                      "in another folder\n")  # fmt: skip
-    code, _, error = longhand("train", "--out", out, "--resume", "--device", "cpu")
+    code, _, error = run_cli("train", "--out", out, "--resume", "--device", "cpu")
     assert code == 0, error
     assert "step 3/3" in error
 
@@ -125,18 +108,18 @@ def test_ctrl_c_and_resume(longhand, tiny_folder, tmp_path, monkeypatch):
         (["--out", "new", "--device", "cuda:9"], "device 'cuda:9': torch sees"),
     ],
 )
-def test_what_is_refused(longhand, tmp_path, monkeypatch, tiny_folder, arguments, said):
+def test_what_is_refused(run_cli, tmp_path, monkeypatch, tiny_folder, arguments, said):
     monkeypatch.chdir(tmp_path)
-    code, printed, error = longhand("train", *(tiny_folder if word == "DEMO" else word for word in arguments))
+    code, printed, error = run_cli("train", *(tiny_folder if word == "DEMO" else word for word in arguments))
     assert (code, printed) == (2, "")
     assert error.startswith(f"longhand: {said}")
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_without_matplotlib_there_is_a_line(longhand, tiny_folder, tmp_path, monkeypatch):
+def test_without_matplotlib_there_is_a_line(run_cli, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(curve.importlib.util, "find_spec", lambda name: None)
-    code, _, error = longhand("train", "--out", tmp_path / "out", "--start", tiny_folder, *BRIEF)
+    code, _, error = run_cli("train", "--out", tmp_path / "out", "--start", tiny_folder, *BRIEF)
     assert code == 0
     assert error.endswith("no learning curve is drawn without matplotlib: pip install matplotlib\n")
     assert not list((tmp_path / "out").glob("curve.*"))

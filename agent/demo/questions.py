@@ -125,4 +125,4 @@ def in_chinese(rng: random.Random) -> str:
         parts.insert(rng.randint(0, len(parts)), chr(rng.randint(0x4E00, 0x9FA5)))
     if rng.random() < 0.2:
         parts.insert(rng.randint(0, len(parts)), rng.choice(("QwQ", "KV", "NF4", "GPU", "RoPE", "Python")))
-    return re.sub("？", "", "".join(parts)) + rng.choice(("？", "?", "", "。"))
+    return "".join(parts).replace("？", "") + rng.choice(("？", "?", "", "。"))

@@ -168,11 +168,12 @@ class Sampler:
         again = self.again(first, script.query_of(asked.clean), asked.typed(fact.named))
         gold = self.shelf.passage(fact)
         second, rank = self.ranked(gold, self.others(fact.subject, gold, fact.family))
+        if again is None:
+            return self.found(asked, second, rank)
         rounds = [
             Round(script.search_for(asked.clean), prompt.response_text(first)),
-            Round(again or script.search_for(asked.clean), prompt.response_text(second)),
+            Round(again, prompt.response_text(second)),
         ]
-        rounds = rounds if again else rounds[1:]
         return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(gold)))
 
     def corrected(self) -> Exchange:
