@@ -20,6 +20,9 @@ from .prepare import QWQ, Options, SearchKind, loading, make_agent, none_or
 from .trace_cli import make_record, trace_app
 from .train_cli import train
 
+# Click's UsageError, or that of the copy of click within newer versions of typer.
+UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
+
 app = typer.Typer(
     help="A token-level inference engine for QwQ-32B (Qwen2), and the search agent that runs on it.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -226,7 +229,7 @@ def longhand(
     pass
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Exception | str) -> str:
     """What a person is told of an error: one line that holds no secret and steers no terminal."""
     from .redact import redact
     from .view import printable
@@ -235,16 +238,21 @@ def one_line(error: Exception) -> str:
 
 
 def main() -> None:
-    """Entry point: a LonghandError becomes one line on standard error and exit code 2."""
+    """Entry point: a user's mistake becomes one line on standard error and exit code 2."""
     for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):  # bytes that are no text, and characters that the terminal lacks
             stream.reconfigure(errors=errors)
     try:
-        app()
+        sys.exit(app(prog_name="longhand", standalone_mode=False))
     except LonghandError as error:
         print(one_line(error), file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except UsageError as error:
+        if error.format_message():  # none where there was no argument: the help was printed
+            where = error.ctx.command_path if error.ctx is not None else "longhand"
+            print(one_line(f"{error.format_message().rstrip('.')} (see {where} --help)"), file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         print("longhand: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:

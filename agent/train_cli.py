@@ -100,7 +100,7 @@ def train(
 def summary(job: Job) -> str:
     """What is about to be trained, in one line."""
     recipe = job.recipe
-    rows = f", {len(job.data):,} samples from --data in {recipe.mix:.0%} of the batches" if job.data else ""
+    rows = f"; samples from --data: {len(job.data):,}, in {recipe.mix:.0%} of the batches" if job.data else ""
     shared = f" in {job.processes} processes" if job.processes > 1 else ""
     return (f"{recipe.num_layers} layers of {recipe.hidden_size}, vocabulary {recipe.vocab_size:,}; "
             f"{recipe.steps:,} steps of {recipe.batches} x {recipe.tokens:,} ids{rows}; {job.device}{shared}, "
@@ -177,4 +177,4 @@ def write_samples(path: Path, count: int, seed: int | None, start: str | None, t
         beside = path.with_name(f"{path.stem}.tokenizer.json")
         beside.write_text(text, "utf-8")
         how = f"--tokenizer {beside}"
-    notes.print(f"{path}: {count} samples; longhand train --data {path} {how}", markup=False, soft_wrap=True)
+    notes.print(f"{path} (samples: {count:,}); longhand train --data {path} {how}", markup=False, soft_wrap=True)

@@ -83,6 +83,11 @@ def parrot(monkeypatch, tiny_engine):
 ASK = ["ask", QUESTION]
 MODEL = [*ASK, "--model", "{model}", "--docs", "{docs}"]
 REFUSED = {
+    "no question": (["ask"], "Missing argument 'question' (see longhand ask --help)"),
+    "unknown option": (["trace", "show", "x", "--nope"], "No such option: --nope (see longhand trace show --help)"),
+    "unknown command": (["nosuch"], "No such command 'nosuch' (see longhand --help)"),
+    "seed of letters": ([*ASK, "--seed", "x"], "'--seed'"),
+    "unknown search": ([*ASK, "--search", "web"], "'web' is not one of 'auto', 'tavily', 'docs', 'replay'"),
     "empty question": (["ask", ""], "the question is empty"),
     "white space": (["ask", " \n\t "], "the question is empty"),
     "a megabyte": (["ask", "x" * 1_000_000], "1,000,000 characters; at most 20,000"),
@@ -141,6 +146,14 @@ def test_what_is_refused_takes_one_line(longhand, tiny_folder, docs, tmp_path, n
     err = refused(longhand(*(argument.format(**places) for argument in arguments)))
     assert says.format(**places) in err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("arguments", [(), ("trace",)])
+def test_without_a_command_there_is_help(longhand, arguments):
+    code, out, err = longhand(*arguments)
+    assert (code, err) == (2, "")
+    assert "Usage: longhand" in out
+    assert "--help" in out
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

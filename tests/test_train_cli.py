@@ -32,7 +32,7 @@ def test_a_training_from_a_recorded_run(run_cli, tiny_folder, tmp_path):
                                     *BRIEF)  # fmt: skip
     assert code == 0, error
     assert printed == ""
-    assert "1 samples from --data in 100% of the batches" in error
+    assert "samples from --data: 1, in 100% of the batches" in error
     assert "step 3/3  loss " in error
     assert f"{out}: trained; longhand ask --model {out}" in error
     assert [path.name for path in sorted(out.iterdir())] == [
@@ -51,12 +51,12 @@ def test_written_data_is_read_again(run_cli, make_checkpoint, tmp_path):
     path, start = tmp_path / "samples.jsonl", make_checkpoint(max_positions=8192)
     code, _, error = run_cli("train", "--write-data", path, "--count", "3", "--seed", "5", "--start", start)
     assert code == 0, error
-    assert f"{path}: 3 samples; longhand train --data {path} --start {start}" in error
+    assert f"{path} (samples: 3); longhand train --data {path} --start {start}" in error
     assert len(path.read_text().splitlines()) == 3
     code, _, error = run_cli("train", "--out", tmp_path / "out", "--start", start, "--data", path,
                               "--mix", "0.5", *BRIEF)  # fmt: skip
     assert code == 0, error
-    assert "3 samples from --data in 50% of the batches" in error
+    assert "samples from --data: 3, in 50% of the batches" in error
 
 
 def test_a_tokenizer_that_was_trained_lies_beside_the_data(run_cli, tmp_path, monkeypatch, tokenizer_json):
