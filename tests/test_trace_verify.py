@@ -8,16 +8,18 @@ import longhand
 import numpy as np
 import pytest
 import torch
-from longhand import DEMO, Agent, Budget, SamplingParams
+from longhand import DEMO, Agent, Budget, Engine, SamplingParams
 from longhand.agent import branch
+from longhand.agent.ask import run_question
 from longhand.agent.search import SearchError, SearchResult
 from longhand.agent.trace import Recorder
 from longhand.agent.trace_export import export
 from longhand.agent.trace_file import read_trace
 from longhand.agent.trace_logits import FULL_ROW, TOP, compare, pack
 from longhand.agent.trace_replay import TraceSearch, agent_of, replay
-from longhand.agent.trace_verify import TOLERANCE, verify
+from longhand.agent.trace_verify import TOLERANCE, tolerance, verify
 from longhand.engine.errors import LonghandError
+from longhand.kernels import reference
 from longhand.kernels.native_library import find_library
 
 pytestmark = pytest.mark.skipif(not (DEMO / "config.json").exists(), reason=f"{DEMO} is not there: train it first")
@@ -96,6 +98,16 @@ def test_every_run_is_verified_and_replayed(engine, traced, run):
     assert trace.recomputed == 0
     found = replay(trace, engine)
     assert (found.position, found.recorded, found.recomputed) == (None, len(trace.ids), 0)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"dtype": "float16"}, {"kv_dtype": "int8"}], ids=str)
+def test_other_types_keep_to_their_tolerance_with_the_plain_operations(search, monkeypatch, tmp_path, options):
+    monkeypatch.setattr("longhand.engine.engine.choose_ops", lambda *_: reference)
+    engine = Engine.from_pretrained(DEMO, device="cpu", **options)
+    recorder = Recorder(tmp_path / "run.jsonl")
+    run_question(Agent(engine, search, today=date(2026, 1, 2)), QUESTIONS[0], None, recorder=recorder)
+    found = max(turn.scaled for turn in verify(read_trace(recorder.path), engine, one_session=True))
+    assert found <= tolerance(engine)
 
 
 def changed(path, target, change):
