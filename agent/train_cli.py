@@ -54,6 +54,8 @@ def train(
                                                NEW)] = None,
     whole_prompt_from: Annotated[float | None, option("part of the steps after which generated runs have the whole "
                                                       "prompt before them [default: 0.5]", NEW)] = None,
+    leave_out: Annotated[str | None, option("behaviours that generated runs do not show, with commas between them, as "
+                                            "'two hops,limit' [default: none]", NEW)] = None,
     copy_steps: Annotated[int | None, option("first steps, spent on copying prose [default: a new model 250 at most, "
                                              "with --start 0]", NEW)] = None,
     device: Annotated[str | None, option("cpu, cuda or cuda:N [default: a GPU if there is one]", RUN)] = None,
@@ -69,7 +71,7 @@ def train(
     Ctrl-C leaves a state that --resume goes on from."""
     given = {"steps": steps, "batches": batches, "tokens": tokens, "mix": mix, "seed": seed, "dtype": dtype,
              "rate": rate, "decay_from": decay_from, "whole_prompt_from": whole_prompt_from,
-             "copy_steps": copy_steps}  # fmt: skip
+             "leave_out": leave_out, "copy_steps": copy_steps}  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if write_data is not None:
         for name in context.params.keys() - {"write_data", "count", "seed", "start", "tokenizer"}:

@@ -47,9 +47,7 @@ def query_in(one: Round) -> str:
 
 def samples(behaviour: str, count: int) -> list[Sample]:
     sampler = Sampler(7, PROSE)
-    make = sampler.chat if behaviour == "chat" else sampler.shares[behaviour][1]
-    drawn = [make() for _ in range(count)]
-    return [one if isinstance(one, Sample) else Sample(behaviour, [one]) for one in drawn]
+    return [sampler.sample(behaviour) for _ in range(count)]
 
 
 BEHAVIOURS = ("fact", "salad", "two hops", "missing", "second search", "talk", "correction", "limit", "chat")
@@ -70,7 +68,8 @@ def test_labels_are_what_the_model_says(tokenizer: Tokenizer, behaviour: str) ->
 def test_every_behaviour_is_drawn() -> None:
     sampler = Sampler(1, PROSE)
     assert {sampler.sample().behaviour for _ in range(1500)} == set(BEHAVIOURS)
-    assert 0 < sum(share for share, _ in sampler.shares.values()) < 1
+    kept = Sampler(1, PROSE, {"two hops", "missing"})
+    assert {kept.sample().behaviour for _ in range(500)} == set(BEHAVIOURS) - {"two hops", "missing"}
 
 
 @pytest.mark.parametrize("behaviour", ["fact", "salad", "correction"])

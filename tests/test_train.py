@@ -16,6 +16,7 @@ from longhand.agent.demo.job import new_job, resumed_job
 from longhand.agent.demo.log import read_log
 from longhand.agent.demo.model import new_model
 from longhand.agent.demo.recipe import Recipe
+from longhand.agent.demo.samples import SHARES
 from longhand.agent.demo.tokenizer import train_tokenizer
 from longhand.agent.demo.train import Interrupt, Trainer, run, train
 from longhand.agent.demo.training_ops import TrainingCache, loss_of
@@ -295,7 +296,8 @@ def test_the_mix_holds_at_any_time(steps, copies, mix):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("steps", 0), ("batches", 0), ("tokens", 0), ("mix", 1.5), ("whole_prompt_from", -0.1), ("decay_from", 1.0),
-     ("rate", 0.0), ("rate", math.nan), ("copy_steps", -1), ("dtype", "float16")],
+     ("rate", 0.0), ("rate", math.nan), ("copy_steps", -1), ("dtype", "float16"), ("leave_out", "three hops"),
+     ("leave_out", ", ".join(SHARES))],
 )  # fmt: skip
 def test_a_recipe_checks_itself(field, value):
     with pytest.raises(LonghandError, match=f"^--{field.replace('_', '-')} "):
@@ -356,11 +358,11 @@ def test_a_state_of_another_recipe_is_refused_by_name(begin, data_file, tmp_path
             resumed_job(job.out, given or {}, device="cpu", **options)
 
     for field in fields(Recipe):
-        value = "float32" if field.name == "dtype" else getattr(job.recipe, field.name) + 1
-        name = field.name.replace("_", "-")
         was = getattr(job.recipe, field.name)
+        value = {"dtype": "float32", "leave_out": "limit"}.get(field.name) or was + 1
+        name, was = field.name.replace("_", "-"), "none" if was == "" else was
         refused(f"--resume: .* was begun with --{name} {was}, not {value}", {field.name: value})
-    refused("was begun with --start None", start=str(make_checkpoint()))
+    refused("was begun with --start none", start=str(make_checkpoint()))
     refused("was begun with 1 --data, not 2", data=[data_file, data_file])
     other = tmp_path / "other.jsonl"
     other.write_text("".join(reversed(data_file.read_text().splitlines(keepends=True))))

@@ -108,7 +108,8 @@ class Stream:
         return torch.tensor([ids if share == 1.0 else ids[-(8 + int(share * 4) * 120) :]])
 
     def _sampler(self, kind: str, pool: int) -> Sampler:
-        return Sampler(random.Random(f"{self.seed}/{kind}/{pool}/samples").getrandbits(62), self.sentences)
+        seed = random.Random(f"{self.seed}/{kind}/{pool}/samples").getrandbits(62)
+        return Sampler(seed, self.sentences, self.recipe.left_out)
 
     def _runs(self, pool: int) -> list[Row]:
         sampler = self._sampler("runs", pool)

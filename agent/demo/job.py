@@ -106,8 +106,9 @@ def resumed_job(
     for name, was in {**recipe.as_dict(), "start": about["start"]}.items():
         if given.get(name, was) != was:
             option = name.replace("_", "-")
-            raise LonghandError(f"--resume: {out} was begun with --{option} {was}, not {given[name]}; leave the option "
-                                "out, or train anew in another folder")  # fmt: skip
+            begun = "none" if was in (None, "") else was
+            raise LonghandError(f"--resume: {out} was begun with --{option} {begun}, not {given[name]}; leave the "
+                                "option out, or train anew in another folder")  # fmt: skip
     for path in (out / "tokenizer.json", *([tokenizer] if tokenizer else [])):
         if digest(read_tokenizer(path)[0]) != about["tokenizer"]:
             raise LonghandError(f"--resume: {path} is not the tokenizer that {out} was begun with")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ...engine.errors import LonghandError
+from .samples import SHARES
 
 WARM_UP = 100  # steps in which the learning rates rise
 COPYING = 18  # a new model spends one step in so many on copying, at most `copy_steps`
@@ -30,6 +31,7 @@ class Recipe:
     num_layers: int = 6
     num_heads: int = 4
     num_kv_heads: int = 2
+    leave_out: str = ""  # behaviours that generated runs do not show, with commas between them
     copy_steps: int = 250  # copying random prose first: it makes copying heads appear early
     whole_prompt_from: float = 0.5  # the part of the steps from which every sample has the whole template before it
     part_prompt_before: float = 0.4  # how often one has a part of it until then
@@ -50,6 +52,11 @@ class Recipe:
             raise LonghandError(f"--rate must be a positive number, not {self.rate:g}")
         if self.copy_steps < 0:
             raise LonghandError(f"--copy-steps must be 0 or more, not {self.copy_steps}")
+        for name in self.left_out:
+            if name not in SHARES:
+                raise LonghandError(f"--leave-out {name!r} is not one of {', '.join(SHARES)}")
+        if len(self.left_out) == len(SHARES):
+            raise LonghandError("--leave-out leaves no behaviour to train on")
         if self.dtype not in DTYPES:
             raise LonghandError(f"--dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
 
@@ -63,6 +70,10 @@ class Recipe:
             "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
             "use_sliding_window": False,
         }  # fmt: skip
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        return frozenset(name.strip() for name in self.leave_out.split(",") if name.strip())
 
     def rate_at(self, step: int) -> float:
         """The factor on the learning rates at a step: up, level, down to a hundredth."""

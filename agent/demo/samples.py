@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .. import prompt
 from ..agent import limit_notice
@@ -17,31 +17,31 @@ from .questions import Question
 from .sample import Exchange, Round, Sample
 from .shelf import Shelf
 
+SHARES = {
+    "fact": 0.26, "salad": 0.22, "two hops": 0.15, "missing": 0.08, "second search": 0.05, "talk": 0.05,
+    "correction": 0.04, "limit": 0.02, "chat": 0.13,
+}  # fmt: skip
+
 
 class Sampler:
     """Draws samples from one seed. `sentences` is real prose whose build the fillers borrow."""
 
-    def __init__(self, seed: int, sentences: list[str]):
+    def __init__(self, seed: int, sentences: list[str], leave_out: Collection[str] = ()):
+        """leave_out: behaviours that are not drawn."""
         self.rng = random.Random(seed)
         self.writer = Writer(self.rng, sentences)
         self.shelf = Shelf(self.rng, self.writer)
-        self.shares: dict[str, tuple[float, Callable[[], Exchange]]] = {
-            "fact": (0.25, self.fact),
-            "salad": (0.25, self.salad),
-            "two hops": (0.17, self.two_hops),
-            "missing": (0.16, self.missing),
-            "second search": (0.05, self.found_second),
-            "talk": (0.03, self.talk),
-            "correction": (0.01, self.corrected),
-            "limit": (0.01, self.limited),
-        }  # fmt: skip; the rest are chats
+        self.exchanges: dict[str, Callable[[], Exchange]] = {
+            "fact": self.fact, "salad": self.salad, "two hops": self.two_hops, "missing": self.missing,
+            "second search": self.found_second, "talk": self.talk, "correction": self.corrected, "limit": self.limited,
+        }  # fmt: skip
+        self.drawn = {name: share for name, share in SHARES.items() if name not in leave_out}
 
-    def sample(self) -> Sample:
-        form = self.rng.random()
-        for behaviour, (share, make) in self.shares.items():
-            if (form := form - share) < 0:
-                return Sample(behaviour, [make()])
-        return self.chat()
+    def sample(self, behaviour: str | None = None) -> Sample:
+        """One of this behaviour, or of any."""
+        if behaviour is None:
+            (behaviour,) = self.rng.choices([*self.drawn], [*self.drawn.values()])
+        return self.chat() if behaviour == "chat" else Sample(behaviour, [self.exchanges[behaviour]()])
 
     def chat(self) -> Sample:
         """A question, then one or two more: about the same subject, about something else, or thanks."""
@@ -53,7 +53,8 @@ class Sampler:
             if form < 0.5:
                 exchanges.append(self.fact(subject, again=True))
             elif form < 0.8:
-                exchanges.append(rng.choice((self.fact, self.salad, self.missing, self.two_hops))())
+                others = [name for name in ("fact", "salad", "missing", "two hops") if name in self.drawn]
+                exchanges.append(self.exchanges[rng.choice(others or ["fact"])]())
             else:
                 exchanges.append(self.talk())
         return Sample("chat", exchanges)
@@ -125,15 +126,13 @@ class Sampler:
         rounds = [Round(script.search_for_first(asked.clean, phrase), prompt.response_text(first))]
         form = rng.random()
         if form < 0.05:  # the first hop leads nowhere
-            first = self.misses(link.subject, None)
-            rounds[0].response = prompt.response_text(first)
-            return self.given_up(asked.shown, rounds, first, asked.typed(link.named))
+            rounds[0].response = prompt.response_text([])
+            return self.given_up(asked.shown, rounds, asked.typed(link.named))
         query = script.query_of(asked.clean.replace(phrase, middle.name))
         rounds.append(Round(script.search_on(script.scan(first, rank), middle.name, query), ""))
         if form < 0.1:  # the second one does
-            missing = self.misses(middle, fact.family)
-            rounds[1].response = prompt.response_text(missing)
-            return self.given_up(asked.shown, rounds, missing, middle.name)
+            rounds[1].response = prompt.response_text([])
+            return self.given_up(asked.shown, rounds, middle.name)
         if form < 0.14:  # a limit is reached between them: the answer is what there is
             rounds[1].response = prompt.notice_text(limit_notice(rng.randint(1, 5)))
             return Exchange(asked.shown, rounds, script.answer(script.scan([], None), script.cited(gold)))
@@ -144,34 +143,32 @@ class Sampler:
         return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(gold, last)))
 
     def missing(self) -> Exchange:
-        """Nothing answers: other subjects, the right subject with other facts, no results, or a search that failed."""
+        """Nothing is found, or the search failed. Results that do not answer are not in this: a small model that is
+        shown many of them turns down those that do (benchmarks/LOG.md)."""
         rng = self.rng
         if rng.random() < 0.25:
             subject, _, asked = self.tossed()
-            family, named = None, subject.phrase
+            named = subject.phrase
         else:
             fact = self.writer.fact()
-            subject, family, named = fact.subject, fact.family, fact.named
+            named = fact.named
             asked = questions.vary(rng, fact.question)
-        first = self.misses(subject, family)
-        response = prompt.response_text(first)
+        response = prompt.response_text([])
         if rng.random() < 0.08:
-            first, response = [], prompt.notice_text(f"The search failed: {self.writer.filler()}")
-        rounds = [Round(script.search_for(asked.clean), response)]
-        return self.given_up(asked.shown, rounds, first, asked.typed(named))
+            response = prompt.notice_text(f"The search failed: {self.writer.filler()}")
+        return self.given_up(asked.shown, [Round(script.search_for(asked.clean), response)], asked.typed(named))
 
     def found_second(self) -> Exchange:
-        """Nothing answers the first query; a shorter one finds it."""
+        """Nothing is found by the first query; a shorter one finds it."""
         fact = self.writer.fact()
         asked = questions.vary(self.rng, fact.question)
-        first = self.misses(fact.subject, fact.family)
-        again = self.again(first, script.query_of(asked.clean), asked.typed(fact.named))
+        again = self.again(script.query_of(asked.clean), asked.typed(fact.named))
         gold = self.shelf.passage(fact)
         second, rank = self.ranked(gold, self.others(fact.subject, gold, fact.family))
         if again is None:
             return self.found(asked, second, rank)
         rounds = [
-            Round(script.search_for(asked.clean), prompt.response_text(first)),
+            Round(script.search_for(asked.clean), prompt.response_text([])),
             Round(again, prompt.response_text(second)),
         ]
         return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(gold)))
@@ -192,9 +189,8 @@ class Sampler:
         asked = questions.vary(self.rng, fact.question)
         rounds = [Round(script.search_for(asked.clean), "")]
         if self.rng.random() < 0.5:
-            first = self.misses(fact.subject, fact.family)
-            rounds[0].response = prompt.response_text(first)
-            again = self.again(first, script.query_of(asked.clean), asked.typed(fact.named))
+            rounds[0].response = prompt.response_text([])
+            again = self.again(script.query_of(asked.clean), asked.typed(fact.named))
             rounds += [Round(again, "")] if again else []
         rounds[-1].response = prompt.notice_text(limit_notice(self.rng.randint(0, 5)))
         return Exchange(asked.shown, rounds, script.answer(script.scan([], None), script.NOT_FOUND))
@@ -216,20 +212,6 @@ class Sampler:
             return [*self.shelf.siblings(subject, gold, family), *misses[:1]][:2]
         return misses
 
-    def misses(self, subject: Subject, family: Family | None) -> list[SearchResult]:
-        """Results of which none answers: often pages of the right subject, but with other facts."""
-        rng = self.rng
-        if rng.random() < 0.08:
-            return []
-        misses = self.shelf.near_misses(subject, family, rng.choice((1, 2, 3, 3, 3)))
-        if rng.random() < 0.55:
-            other = self.writer.fact(subject)
-            while family is not None and other.family is family:
-                other = self.writer.fact(subject)
-            page = self.shelf.passage(other) if rng.random() < 0.6 else self.shelf.place(subject, self.writer.filler())
-            misses = [page, *misses][:3]
-        return misses
-
     def ranked(self, gold: SearchResult, others: list[SearchResult]) -> tuple[list[SearchResult], int]:
         """The right result among others, mostly first, as searches rank it."""
         if self.rng.random() < 0.01:
@@ -242,29 +224,22 @@ class Sampler:
         rounds = [Round(script.search_for(asked.clean), prompt.response_text(results))]
         return Exchange(asked.shown, rounds, script.answer(script.scan(results, rank), script.cited(results[rank])))
 
-    def given_up(self, shown: str, rounds: list[Round], seen: list[SearchResult], named: str) -> Exchange:
+    def given_up(self, shown: str, rounds: list[Round], named: str) -> Exchange:
         """A shorter query behind the rounds, and no answer to that either."""
         last = parse_calls(rounds[-1].said.split("<tool_call>")[1].split("</tool_call>")[0])[0].query
-        if (said := self.again(seen, last, named)) is not None:
-            seen = self.misses_again(seen)
+        seen: list[SearchResult] = []
+        if (said := self.again(last, named)) is not None:
+            if self.rng.random() < 0.3:
+                seen = self.shelf.near_misses(self.writer.subject(), None, self.rng.randint(1, 3))
             rounds = [*rounds, Round(said, prompt.response_text(seen))]
         return Exchange(shown, rounds, script.answer(script.scan(seen, None), script.NOT_FOUND))
 
     @staticmethod
-    def again(seen: list[SearchResult], query: str, named: str) -> str | None:
+    def again(query: str, named: str) -> str | None:
         """The thought and call with the shorter query: the subject, or the end of its name; None if it has no end."""
         shorter = script.query_of(named)
         shorter = shorter if shorter != query else shorter.rpartition(" ")[2]
-        return script.search_again(script.scan(seen, None), shorter) if shorter != query else None
-
-    def misses_again(self, first: list[SearchResult]) -> list[SearchResult]:
-        """What the shorter query finds: much of the same, in another order, with other sentences."""
-        rng = self.rng
-        kept = [r for r in first if rng.random() < 0.7]
-        rng.shuffle(kept)
-        if rng.random() < 0.3:
-            kept = [SearchResult(r.title, r.url, self.writer.filler()) for r in kept]
-        return [*kept, *self.shelf.near_misses(self.writer.subject(), None, rng.randint(0, 3 - len(kept)))]
+        return script.search_again(script.scan([], None), shorter) if shorter != query else None
 
 
 def broken_call(rng: random.Random, call: str) -> tuple[str, str]:
