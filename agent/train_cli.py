@@ -55,7 +55,8 @@ def train(
     whole_prompt_from: Annotated[float | None, option("part of the steps after which generated runs have the whole "
                                                       "prompt before them [default: 0.5]", NEW)] = None,
     leave_out: Annotated[str | None, option("behaviours that generated runs do not show, with commas between them, as "
-                                            "'two hops,limit' [default: none]", NEW)] = None,
+                                            "'two hops,limit'; a chat holds facts and talk even so [default: none]",
+                                     NEW)] = None,
     copy_steps: Annotated[int | None, option("first steps, spent on copying prose [default: a new model 250 at most, "
                                              "with --start 0]", NEW)] = None,
     device: Annotated[str | None, option("cpu, cuda or cuda:N [default: a GPU if there is one]", RUN)] = None,

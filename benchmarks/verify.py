@@ -29,8 +29,7 @@ from longhand.agent.trace import Recorder
 from longhand.agent.trace_file import Trace, read_trace
 from longhand.agent.trace_logits import Difference, as_row, compare
 from longhand.agent.trace_verify import tolerance, verify
-from longhand.kernels import bitsandbytes_ops, reference
-from longhand.kernels.dispatch import choose_ops
+from longhand.kernels.dispatch import choose_ops, without_library
 from rich.console import Console
 from rich.table import Table
 
@@ -43,10 +42,6 @@ FORMS: dict[str, dict[str, Any]] = {
     "float32, int8 cache": {"dtype": "float32", "kv_dtype": "int8"},
     "bfloat16, int8 cache": {"dtype": "bfloat16", "kv_dtype": "int8"},
 }
-
-
-def without_library(device: torch.device, quantized: bool, kernels: str = "auto") -> Any:
-    return bitsandbytes_ops if quantized else reference
 
 
 def lost(trace: Trace, engine: Engine) -> float:
@@ -87,7 +82,7 @@ def forms() -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     for name, options in FORMS.items():
         yield name, choose_ops, options
         if name != "NF4, float32":
-            yield f"{name}, torch", without_library, options
+            yield f"{name}, torch", lambda device, quantized, kernels: without_library(quantized), options
 
 
 def main() -> None:

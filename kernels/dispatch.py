@@ -64,7 +64,7 @@ def choose_ops(device: torch.device, quantized: bool, kernels: str = "auto") -> 
     kernels: "auto"; or, on a CUDA GPU, what is not chosen before benchmarks/gpu.py has passed on a card: "triton", with
     decoder blocks of a few rows fused, or "triton-unfused", each operation launched by itself. ImportError where triton
     is not installed."""
-    plain = _without_library(quantized)
+    plain = without_library(quantized)
     if kernels != "auto":
         from .triton_ops import TritonOps
 
@@ -86,7 +86,8 @@ def choose_ops(device: torch.device, quantized: bool, kernels: str = "auto") -> 
     return plain  # type: ignore[return-value]
 
 
-def _without_library(quantized: bool) -> ModuleType:
+def without_library(quantized: bool) -> ModuleType:
+    """What is chosen where the CPU's library is not: bitsandbytes for NF4 where it is installed, and plain torch."""
     if quantized and importlib.util.find_spec("bitsandbytes"):
         # It warns of a package called `kernels` that it looks for, on every machine that does not have it.
         logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
