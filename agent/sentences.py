@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .query import ROLES, Query
 from .search import SearchResult
@@ -110,6 +110,8 @@ def rank_sentences(query: Query, weights: Mapping[str, float], title: str, sente
     titled = {stem(word) for word in words(title)}
     telling = {asked: weight * (TITLE_WEIGHT if asked in titled else 1.0) for asked, weight in weights.items()}
     known = titled.union(query.stems)
+    if not query.wants and titled.issuperset(query.stems):  # a name and nothing else: it asks what that is
+        query = replace(query, wants=("description",))
     ranked = [
         Ranked(coverage(telling, sentence) + FIT_WEIGHT * query.fit(sentence, known), sentence)
         for sentence in sentences
