@@ -73,19 +73,22 @@ def vary(rng: random.Random, question: str) -> Question:
 
 
 def follow_up(rng: random.Random, fact: Fact, pronoun: str) -> Question:
-    """A question that names its subject by a pronoun, since it is the one of the question before."""
-    name = re.escape(fact.named)
+    """A question that names its subject by a pronoun, since it is the one of the question before. What the model makes
+    of it has the subject's name in brackets where the pronoun is."""
     his = {"he": "his", "she": "her", "it": "its"}[pronoun]
     him = {"he": "him", "she": "her", "it": "it"}[pronoun]
-    shown = fact.question
+    text = fact.question
+    name = re.escape(fact.named)
     if rng.random() < 0.6:
-        shown = re.sub(rf"the (\w+) of {name}", rf"{his} \1", shown)
-    shown = re.sub(rf"\b(of|by|from|after|to) {name}", rf"\1 {him}", shown)
-    shown = re.sub(rf"^((?:Who|How many \S+) (?!was|is|did|does|has)\S+) {name}", rf"\1 {him}", shown)
-    shown = shown.replace(fact.named, pronoun)
+        text = re.sub(rf"the (\w+) of {name}", "\x02 \\1", text)
+    text = re.sub(rf"\b(of|by|from|after|to) {name}", "\\1 \x01", text)
+    text = re.sub(rf"^((?:Who|How many \S+) (?!was|is|did|does|has)\S+) {name}", "\\1 \x01", text)
+    text = text.replace(fact.named, "\x00")
+    shown = text.replace("\x00", pronoun).replace("\x01", him).replace("\x02", his)
+    clean = re.sub("[\x00\x01]", lambda _: f"[{fact.named}]", text).replace("\x02", f"[{fact.named}'s]")
     if rng.random() < 0.4:
         shown = f"{rng.choice(JOINTS)} {shown[0].lower()}{shown[1:]}"
-    return Question(shown, fact.question)
+    return Question(shown, clean)
 
 
 def named(rng: random.Random, phrase: str, person: bool) -> str:

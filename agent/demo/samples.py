@@ -18,7 +18,7 @@ from .sample import Exchange, Round, Sample
 from .shelf import Shelf
 
 SHARES = {
-    "fact": 0.26, "salad": 0.22, "two hops": 0.15, "missing": 0.08, "second search": 0.05, "talk": 0.05,
+    "fact": 0.23, "salad": 0.18, "two hops": 0.25, "missing": 0.07, "second search": 0.04, "talk": 0.04,
     "correction": 0.04, "limit": 0.02, "chat": 0.13,
 }  # fmt: skip
 
@@ -78,16 +78,17 @@ class Sampler:
         """A fact, its passage, and passages that are near misses. `again`: about the subject of the question before,
         which a pronoun may name."""
         rng = self.rng
-        if subject is None and rng.random() < 0.16:
+        if subject is None and rng.random() < 0.22:
             return rng.choice((self.of_a_part, self.of_a_link))()
         fact = self.writer.fact(subject, named=subject.phrase if subject else None)
-        asked = questions.vary(rng, fact.question)
+        gold = self.shelf.passage(fact)
+        ranked = self.ranked(gold, self.others(fact.subject, gold, fact.family))
         if again and rng.random() < 0.7:
             person = fact.subject.kind == "person"
             asked = questions.follow_up(rng, fact, rng.choice(("he", "she")) if person else "it")
-        gold = self.shelf.passage(fact)
-        others = self.others(fact.subject, gold, fact.family)
-        return self.found(asked, *self.ranked(gold, others))
+            if asked.shown != fact.question:
+                return self.found(asked, *ranked, script.search_for_same(asked.clean))
+        return self.found(questions.vary(rng, fact.question), *ranked)
 
     def of_a_part(self) -> Exchange:
         """A fact of one hop about a part: "How high is the dome of the Velm Cathedral?" """
@@ -128,8 +129,8 @@ class Sampler:
         if form < 0.05:  # the first hop leads nowhere
             rounds[0].response = prompt.response_text([])
             return self.given_up(asked.shown, rounds, asked.typed(link.named))
-        query = script.query_of(asked.clean.replace(phrase, middle.name))
-        rounds.append(Round(script.search_on(script.scan(first, rank), middle.name, query), ""))
+        onward = asked.clean.replace(phrase, f"[{middle.name}]", 1)
+        rounds.append(Round(script.search_on(script.scan(first, rank), onward), ""))
         if form < 0.1:  # the second one does
             rounds[1].response = prompt.response_text([])
             return self.given_up(asked.shown, rounds, middle.name)
@@ -220,8 +221,9 @@ class Sampler:
         rank = 0 if self.rng.random() < 0.82 else self.rng.randint(0, len(others))
         return [*others[:rank], gold, *others[rank:]], rank
 
-    def found(self, asked: Question, results: list[SearchResult], rank: int) -> Exchange:
-        rounds = [Round(script.search_for(asked.clean), prompt.response_text(results))]
+    def found(self, asked: Question, results: list[SearchResult], rank: int, said: str | None = None) -> Exchange:
+        """Searched for once and found. `said`: the first thought and call, unless they are the usual ones."""
+        rounds = [Round(said or script.search_for(asked.clean), prompt.response_text(results))]
         return Exchange(asked.shown, rounds, script.answer(script.scan(results, rank), script.cited(results[rank])))
 
     def given_up(self, shown: str, rounds: list[Round], named: str) -> Exchange:

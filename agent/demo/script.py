@@ -23,7 +23,7 @@ SHORTER = "I will try a shorter query."
 
 def query_of(question: str) -> str:
     """The question's words in order, without the stop words: what the model learns to search for."""
-    kept = (word.strip("?!,;:\"'()") for word in question.rstrip("?. ").split())
+    kept = (word.strip("?!,;:\"'()[]") for word in question.rstrip("?. ").split())
     return " ".join(word for word in kept if word and word.lower() not in STOP_WORDS)
 
 
@@ -50,8 +50,14 @@ def search_for(question: str) -> str:
 
 
 def search_for_first(question: str, phrase: str) -> str:
-    """The same for a question of two hops: `phrase` is what has to be found first."""
-    return f"The question asks {asks(question)}, about {phrase}. I will find that first.\n{call(query_of(phrase))}"
+    """The same for a question of two hops: `phrase` is what has to be found first, and stands in brackets."""
+    marked = question.replace(phrase, f"[{phrase}]", 1)
+    return f"The question asks {asks(question)}, in two steps: {marked}\n{call(query_of(phrase))}"
+
+
+def search_for_same(question: str) -> str:
+    """The same for a question that names its subject by a pronoun; `question` has the name there, in brackets."""
+    return f"The question asks {asks(question)}, about the same: {question}\n{call(query_of(question))}"
 
 
 def scan(results: Sequence[SearchResult], gold: int | None) -> str:
@@ -62,9 +68,12 @@ def scan(results: Sequence[SearchResult], gold: int | None) -> str:
     return " ".join(f"{i + 1} {r.title}: {'yes' if i == gold else 'no'}." for i, r in enumerate(shown))
 
 
-def search_on(scanned: str, value: str, query: str) -> str:
-    """The second thought and call of a question of two hops."""
-    return f"{scanned} It is {value}. I will search again.\n{call(query)}"
+def search_on(scanned: str, question: str) -> str:
+    """The second thought and call of a question of two hops: the question again, with what was found in the brackets.
+
+    Every part of it is a copy of something near: a small model cannot take the question apart a second time.
+    """
+    return f"{scanned} {question}\n{call(query_of(question))}"
 
 
 def search_again(scanned: str, query: str) -> str:

@@ -153,6 +153,11 @@ Weber Webster West White Wilson Winter Wolf Wood Wright Young Zimmermann
 ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p ph pl pr q qu r s sc sh sk sl sn sp st str sw t th tr tw v w wh x y z".split()
 VOWELS = "a e i o u a e i o u ai au ea ee ei eo ia ie io oa oi oo ou ua y".split()
 CODAS = "b ck d f ft g k l ld ll lm ln lp lt m mp n nd ng nk nt p r rd rk rm rn rt s sh sk ss st t th tt v x z".split()
+PLAIN_ONSETS = "b c d f g h j k l m n p r s t v w z b d l m n r s t br ch cr dr fr gr kl pl sh st th tr".split()
+PLAIN_VOWELS = "a e i o u a e i o u ai ea ee ie oo ou".split()
+PLAIN_CODAS = "n r l s m d t k n r l s nd nt rn st ld ck ll ss".split()
+ENDINGS = """ton berg burg ford ham ville stad ia ova ski sen son land wick dale mouth port grad polis aux ini ano ez ito aki
+ura eria""".split()
 ACCENTED = "á é è ê í ó ö ü ñ ç ã å ø ä ł ś č ž ß ő ğ ş ý ū ō ì ò à".split()
 # Letters that a reader of real prose meets now and then; each has to be copied byte by byte.
 RARE = (
@@ -167,7 +172,14 @@ SCRIPTS = (
 
 
 def made_up(rng: random.Random, syllables: int | None = None) -> str:
-    """A lower-case word that does not exist, of one to four syllables; now and then it carries an accent."""
+    """A lower-case word that does not exist: mostly one that English or its neighbours could have, else one of up to
+    four syllables of any letters, with an accent now and then."""
+    if rng.random() < 0.65:
+        word = ""
+        for index in range(syllables or rng.choices((1, 2, 3), (3, 5, 1))[0]):
+            onset = rng.choice(PLAIN_ONSETS) if index == 0 or rng.random() < 0.9 else ""
+            word += onset + rng.choice(PLAIN_VOWELS) + (rng.choice(PLAIN_CODAS) if rng.random() < 0.5 else "")
+        return word if len(word) > 2 else word + rng.choice(PLAIN_CODAS)
     count = syllables or rng.choices((1, 2, 3, 4), (2, 5, 3, 1))[0]
     word = ""
     for index in range(count):
@@ -182,6 +194,8 @@ def made_up(rng: random.Random, syllables: int | None = None) -> str:
 def name(rng: random.Random) -> str:
     """A made-up word with a capital; some of its letters are rare, now and then."""
     word = made_up(rng)
+    if rng.random() < 0.2:
+        word = made_up(rng, 1) + rng.choice(ENDINGS)
     if rng.random() < 0.02:
         return rng.choice(RARE).upper()[0] + word
     if rng.random() < 0.02:  # letters that English has, in an order that it has not
