@@ -48,8 +48,8 @@ def check_answer(
     sentence must occur in a result that it cites, and most of its other words; what is cited must speak of what was
     asked. Answers that say they found nothing need no source.
 
-    `last`: the query of the last search and what it found. It tells what the end of an answer is about that goes from
-    one source to another ("the designer of the bridge", then a birth), and what a pronoun in the question stands for.
+    `last`: the query of the last search and what it found. It tells what a part of an answer is about that goes from
+    one source to another ("the designer of the bridge" and a birth), and what a pronoun in the question stands for.
     """
     by_url: dict[str, list[SearchResult]] = {}
     for result in results:
@@ -91,13 +91,13 @@ def check_answer(
 def _strays(
     question: str, claims: Sequence[tuple[str, tuple[str, ...]]], last: tuple[str, Sequence[SearchResult]]
 ) -> str | None:
-    """Why the end of an answer does not speak of what was searched for last; None if it does, or need not."""
+    """Why no part of an answer that cites the last search speaks of what it was for; None if one does, or need not."""
     query, found = last
     if not claims or not (_PRONOUN.search(question) or len({urls for _, urls in claims}) > 1):
         return None
-    claim, urls = claims[-1]
-    cited = [result for result in found if result.url in urls]
-    return unanswered(query, claim, cited, found) if cited else None
+    parts = [(claim, [result for result in found if result.url in urls]) for claim, urls in claims]
+    gaps = [unanswered(query, claim, cited, found) for claim, cited in parts if cited]
+    return None if None in gaps else next(iter(gaps), None)
 
 
 def is_not_found(text: str) -> bool:

@@ -86,16 +86,17 @@ def test_the_second_hop_asks_about_what_the_first_one_found() -> None:
         phrase = re.search(r", in two steps: .*\[(.+)\]", exchange.rounds[0].said)
         assert phrase is not None
         assert query_in(exchange.rounds[0]) == query_of(phrase[1])
-        found = re.search(r"yes\. (.*)\[(.+)\](.*)\n", exchange.rounds[-1].said)
+        found = re.search(r"yes\. So (.+) is (.+)\. (.*)\[\2\](.*)\n", exchange.rounds[-1].said)
         answer = said_in(exchange.answer)
         if answer == script.NOT_FOUND or found is None or not shown(exchange.rounds[-1]):
             continue  # a hop led nowhere, or the limit was reached
         cited_both += 1
-        assert exchange.rounds[0].said.split("\n")[0].endswith(f": {found[1]}[{phrase[1]}]{found[3]}")
-        assert query_in(exchange.rounds[1]) == query_of(f"{found[1]}{found[2]}{found[3]}")
-        pairs = [script.cited(a, b) for a in shown(exchange.rounds[0]) for b in shown(exchange.rounds[1])]
+        assert exchange.rounds[0].said.split("\n")[0].endswith(f": {found[3]}[{phrase[1]}]{found[4]}")
+        assert found[1] == phrase[1]
+        assert query_in(exchange.rounds[1]) == query_of(f"{found[3]}{found[2]}{found[4]}")
+        pairs = [script.cited(b, a) for a in shown(exchange.rounds[0]) for b in shown(exchange.rounds[1])]
         assert answer in pairs
-        assert found[2].casefold() in answer.split(" [")[0].casefold()
+        assert found[2].casefold() in answer.split("\n\n")[1].casefold()
     assert cited_both > 200
 
 

@@ -18,8 +18,8 @@ from .sample import Exchange, Round, Sample
 from .shelf import Shelf
 
 SHARES = {
-    "fact": 0.23, "salad": 0.18, "two hops": 0.25, "missing": 0.07, "second search": 0.04, "talk": 0.04,
-    "correction": 0.04, "limit": 0.02, "chat": 0.13,
+    "fact": 0.22, "salad": 0.17, "two hops": 0.30, "missing": 0.06, "second search": 0.04, "talk": 0.04,
+    "correction": 0.04, "limit": 0.02, "chat": 0.11,
 }  # fmt: skip
 
 
@@ -130,7 +130,7 @@ class Sampler:
             rounds[0].response = prompt.response_text([])
             return self.given_up(asked.shown, rounds, asked.typed(link.named))
         onward = asked.clean.replace(phrase, f"[{middle.name}]", 1)
-        rounds.append(Round(script.search_on(script.scan(first, rank), onward), ""))
+        rounds.append(Round(script.search_on(script.scan(first, rank), phrase, middle.name, onward), ""))
         if form < 0.1:  # the second one does
             rounds[1].response = prompt.response_text([])
             return self.given_up(asked.shown, rounds, middle.name)
@@ -141,7 +141,7 @@ class Sampler:
         others = [*self.others(middle, last, fact.family), *([gold] if form < 0.35 else [])]
         second, rank = self.ranked(last, others[-2:])
         rounds[1].response = prompt.response_text(second)
-        return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(gold, last)))
+        return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(last, gold)))
 
     def missing(self) -> Exchange:
         """Nothing is found, or the search failed. Results that do not answer are not in this: a small model that is

@@ -68,12 +68,12 @@ def scan(results: Sequence[SearchResult], gold: int | None) -> str:
     return " ".join(f"{i + 1} {r.title}: {'yes' if i == gold else 'no'}." for i, r in enumerate(shown))
 
 
-def search_on(scanned: str, question: str) -> str:
-    """The second thought and call of a question of two hops: the question again, with what was found in the brackets.
+def search_on(scanned: str, phrase: str, value: str, question: str) -> str:
+    """The second thought and call of a question of two hops: what was found, and the question with it in the brackets.
 
-    Every part of it is a copy of something near: a small model cannot take the question apart a second time.
+    Nearly every part of it is a copy of something near: a small model cannot take the question apart a second time.
     """
-    return f"{scanned} {question}\n{call(query_of(question))}"
+    return f"{scanned} So {phrase} is {value}. {question}\n{call(query_of(question))}"
 
 
 def search_again(scanned: str, query: str) -> str:
