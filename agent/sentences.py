@@ -22,7 +22,7 @@ more of them. Words are compared by form and by a list of synonyms (see words.py
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .query import ROLES, Query
@@ -90,11 +90,16 @@ def _ends_sentence(match: re.Match[str]) -> bool:
 TITLE_WEIGHT = 0.25  # of a query word that the title says, when telling that passage's sentences apart
 ASKING_WEIGHT = 0.15  # of a query word that names the kind of answer: "in which year" is answered by a year
 FIT_WEIGHT = 0.5  # of the fit, where a full overlap is 1
+OWN_WEIGHT = 0.4  # of a beginning with the title's subject, where nothing but a kind of answer is asked about it
+
+
+_PRONOUNS = frozenset("it its he his she her they their".split())
+_PREPOSITIONS = frozenset("in on at near by from off above below along under behind beside after before".split())
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A sentence with its score, from 0 to 1 + FIT_WEIGHT."""
+    """A sentence with its score, from 0 to 1 + FIT_WEIGHT + OWN_WEIGHT."""
 
     score: float
     sentence: str
@@ -112,11 +117,25 @@ def rank_sentences(query: Query, weights: Mapping[str, float], title: str, sente
     known = titled.union(query.stems)
     if not query.wants and titled.issuperset(query.stems):  # a name and nothing else: it asks what that is
         query = replace(query, wants=("description",))
+    named = titled.intersection(query.stems) if titled.union(query.kinds).issuperset(query.stems) else frozenset()
     ranked = [
-        Ranked(coverage(telling, sentence) + FIT_WEIGHT * query.fit(sentence, known), sentence)
+        Ranked(
+            coverage(telling, sentence)
+            + FIT_WEIGHT * query.fit(sentence, known)
+            + OWN_WEIGHT * (bool(named) and _begins_with(named, sentence)),  # the Rhine's length, not a bridge's
+            sentence,
+        )
         for sentence in sentences
     ]
     return sorted(ranked, key=lambda one: -one.score)
+
+
+def _begins_with(named: Collection[str], sentence: str) -> bool:
+    """Whether one of these stems, or a pronoun for them, is what a sentence begins with."""
+    first = words(sentence)[:5]
+    if not first or first[0] in _PREPOSITIONS:
+        return False
+    return first[0] in _PRONOUNS or any(stem(word) in named for word in first)
 
 
 def coverage(weights: Mapping[str, float], text: str) -> float:

@@ -130,6 +130,9 @@ def test_what_looks_like_the_wanted_kind(query, fits, other):
         ("What colour is the door", "The door is green.", "The door is heavy."),
         ("What kind of wood is the door", "It is a heavy thing of oak.", "The door is heavy."),
         ("How much did it cost", "The price was 300 crowns.", "The cost surprised all 7 of them."),
+        ("tower", "The tower is a lighthouse.", "The tower was closed in 1931."),  # a name asks what that is
+        ("How long tower", "The tower stretches over 30 metres.", "In the tower a bridge is 16 metres long."),
+        ("How long tower", "It stretches over 30 metres.", "Near by a bridge is 16 metres long."),
     ],
 )
 def test_the_sentence_that_answers_comes_first(query, best, other):
@@ -147,4 +150,4 @@ def test_any_query_ranks_any_text(query, text):
     weights = weigh(asked, dict.fromkeys(asked.stems, 1.0))
     scores = [ranked.score for ranked in rank_sentences(asked, weights, query, split_sentences(text))]
     assert scores == sorted(scores, reverse=True)
-    assert all(0 <= score <= 1.5 + 1e-9 for score in scores)
+    assert all(0 <= score <= 1.9 + 1e-9 for score in scores)
