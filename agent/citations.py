@@ -25,6 +25,7 @@ _LABEL = re.compile(
     r"[\W\d]*(?:(?:sources?|references?|citations?|see|see also|来源|参考|参考资料|参考文献)[\W\d]*)?", re.I
 )
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NAME = re.compile(r"[^\W\d_a-z][\w'’-]*")
 _NOT_FOUND = re.compile(
     r"(could not|couldn't|cannot|can't|did not|didn't|unable to|not able to) (find|answer|locate|determine)"
     r"|(was|is|were|are) not (found|available|mentioned)|no (relevant |such )?(information|results?|answer)"
@@ -80,23 +81,46 @@ def check_answer(
         if not cited and not unsupported and text and (searched or _asks_for_a_fact(question)):
             unsupported.append(Unsupported("uncited", text, None, "the answer cites no source"))
         if cited:  # also where an earlier search's results are cited again
-            gap = unanswered(question, _without_links(text, citations), cited, results)
+            plain = _without_links(text, citations)
+            gap = unanswered(question, plain, cited, results)
+            steps = _steps(question, *last, results) if gap is not None and last is not None else []
+            if steps:
+                gap = unanswered(question, " ".join([plain, *(r.content for r in steps)]), [*cited, *steps], results)
             if gap is None and last is not None:
-                gap = _strays(question, claims, last)
+                gap = _strays(question, claims, last, bool(steps))
             if gap is not None:
                 unsupported.append(Unsupported("question", text, cited[0].url, gap))
     return list(citations.values()), unsupported
 
 
+def _steps(
+    question: str, query: str, found: Sequence[SearchResult], results: Sequence[SearchResult]
+) -> list[SearchResult]:
+    """What earlier searches than the last one say of whom that was about, where the question does not name them: the
+    results with all names of its query that are not in the question ("the designer of the bridge", then her name)."""
+    names = {word for name in _NAME.findall(query) for word in words(name)}.difference(words(question), STOP_WORDS)
+    earlier = list(results)
+    for result in found:
+        if result in earlier:
+            earlier.remove(result)
+    return [r for r in earlier if names and names.issubset(words(f"{r.title} {r.content}"))]
+
+
 def _strays(
-    question: str, claims: Sequence[tuple[str, tuple[str, ...]]], last: tuple[str, Sequence[SearchResult]]
+    question: str,
+    claims: Sequence[tuple[str, tuple[str, ...]]],
+    last: tuple[str, Sequence[SearchResult]],
+    in_steps: bool,
 ) -> str | None:
     """Why no part of an answer that cites the last search speaks of what it was for; None if one does, or need not."""
     query, found = last
-    if not claims or not (_PRONOUN.search(question) or len({urls for _, urls in claims}) > 1):
+    several = len({urls for _, urls in claims}) > 1
+    if not claims or not (in_steps or several or _PRONOUN.search(question)):
         return None
     parts = [(claim, [result for result in found if result.url in urls]) for claim, urls in claims]
     gaps = [unanswered(query, claim, cited, found) for claim, cited in parts if cited]
+    if in_steps and not gaps:
+        return "the cited result is not of the last search"
     return None if None in gaps else next(iter(gaps), None)
 
 

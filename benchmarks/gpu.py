@@ -1,8 +1,9 @@
 """QwQ-32B's shape on one CUDA GPU in at most 9 minutes: `python benchmarks/gpu.py [--sections a,b] [--json FILE]`.
 
-Needs torch, triton, numpy, safetensors and tokenizers; transformers with bitsandbytes is the peer if both are
-installed. The weights are random nibbles and scales, made on the device. Every kernel is checked against float64 before
-anything is timed. The card's read and copy bandwidth and matrix rate are measured, and printed, first.
+Needs torch, triton, numpy, safetensors and tokenizers, and for triton a C compiler and Python's headers (gcc,
+python3-dev); transformers with bitsandbytes is the peer if both are installed. The weights are random nibbles and
+scales, made on the device. Every kernel is checked against float64 before anything is timed. The card's read and copy
+bandwidth and matrix rate are measured, and printed, first.
 
 A section that fails says so in a line, and the others go on; the exit code is 1 then. What was found is written after
 each section.

@@ -10,6 +10,7 @@ has grown; a session that is rewound keeps its graphs, a fork or a restored sess
 
 from __future__ import annotations
 
+import logging
 import math
 import weakref
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from ..kernels.dispatch import DeviceBlock, Recorder
 from .cache import KVCache
 from .decoder import Decoder
 from .sampler import Sampler, SamplingParams
+
+log = logging.getLogger(__name__)
 
 WIDTHS = (1, 2, 4, 8, 16)  # ids of a step; other numbers are forwarded without a graph
 
@@ -52,7 +55,7 @@ def draw(logits: Tensor, undefined: Tensor, knobs: Tensor, drawn: Tensor, top_k:
         probabilities = torch.softmax(logits.gather(0, order).double() / temperature, -1)
         before = probabilities.cumsum(-1) - probabilities
         kept = (before < top_p) & (probabilities >= min_p * probabilities[0]) & (probabilities > 0)
-        kept[0] = True
+        kept[:1].fill_(True)  # an assignment would copy from the host, which a capture refuses
         cumulative = torch.where(kept, probabilities, 0.0).cumsum(-1)
         index = (cumulative <= uniform * cumulative[-1]).sum()
         last = (kept * torch.arange(len(kept), device=kept.device)).max()
@@ -122,7 +125,7 @@ class GraphDecoder:
         self._send([*ids, cache.position], inputs)
         if run is None:  # with these very inputs
             keys, values = list(cache.keys), list(cache.values)
-            run = self.recorder.record(lambda: step(self.decoder, inputs, keys, values, self._logits))
+            run = self._record(lambda: step(self.decoder, inputs, keys, values, self._logits))
             self._steps[len(ids)] = inputs, run
         run()
         return self._logits.clone()
@@ -145,11 +148,18 @@ class GraphDecoder:
         self._given.copy_(logits)
         run = self._draws.get(top_k)
         if run is None:
-            run = self.recorder.record(lambda: draw(self._given, self.undefined, self._knobs, self._drawn, top_k))
+            run = self._record(lambda: draw(self._given, self.undefined, self._knobs, self._drawn, top_k))
             self._draws[top_k] = run
         run()
         chosen, logprob = self._drawn.tolist()
         return (int(chosen), logprob) if math.isfinite(logprob) else None
+
+    def _record(self, function: Callable[[], object]) -> Callable[[], object]:
+        try:
+            return self.recorder.record(function)
+        except RuntimeError as error:
+            log.warning("slower than it should be: a step could not be captured as a graph (%s)", error)
+            return function
 
     @staticmethod
     def _send(values: Sequence[float], to: Tensor) -> None:

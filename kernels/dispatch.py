@@ -68,6 +68,8 @@ def choose_ops(device: torch.device, quantized: bool, kernels: str = "auto") -> 
     if kernels != "auto":
         from .triton_ops import TritonOps
 
+        if device.index is not None:
+            torch.cuda.set_device(device)  # triton launches on the current one, wherever the tensors are
         return TritonOps(plain, fused=kernels == "triton")  # type: ignore[return-value]
     if device.type != "cpu":
         return plain  # type: ignore[return-value]

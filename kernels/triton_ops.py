@@ -103,7 +103,7 @@ class TritonOps:
         for first in range(0, n, chunk):
             last = min(n, first + chunk)
             triton_linear.dequantize_rows(weight, first, last, values[: last - first])
-            out[:, first:last] = functional.linear(x, values[: last - first])
+            torch.mm(x, values[: last - first].t(), out=out[:, first:last])
         return out if bias is None else out.add_(bias)
 
     def quantize_nf4(self, weight: Tensor, nested: bool = False) -> FourBit:

@@ -403,6 +403,21 @@ def test_the_end_of_two_hops_answers_the_last_query(end, holds):
     assert check_answer("When was the bridge designed?", alone, [DESIGNER], True, last)[1] == []
 
 
+@pytest.mark.parametrize(("end", "holds"), [(BIRTH, True), (DEATH, False), (OTHER, False), (DESIGNER, False)])
+def test_an_answer_need_not_cite_the_first_of_two_hops(end, holds):
+    question = "When was the designer of the bridge born?"
+    text = f"{end.content} [{end.title}]({end.url})"
+    last = ("When Anna Berg born", [BIRTH, DEATH, OTHER])
+    results = [DESIGNER, BIRTH, DEATH, OTHER]
+    assert [item.kind for item in check_answer(question, text, results, True, last)[1]] == (
+        [] if holds else ["question"]
+    )
+    unseen = check_answer(question, text, results[1:], True, last)[1]  # nothing says that she designed the bridge
+    assert [item.kind for item in unseen] == ["question" if end in results[1:] else "url"]
+    asked = ("When Olaf Strand born", [OTHER])  # he did not
+    assert check_answer(question, text, results, True, asked)[1] != []
+
+
 def test_a_pronoun_stands_for_what_was_searched_for():
     text = f"{OTHER.content} [{OTHER.title}]({OTHER.url})"
     last = ("When Anna Berg born", [OTHER, DEATH])

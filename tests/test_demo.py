@@ -80,24 +80,23 @@ def test_an_answer_copies_a_result_of_its_search(behaviour: str) -> None:
 
 
 def test_the_second_hop_asks_about_what_the_first_one_found() -> None:
-    cited_both = 0
+    cited = 0
     for sample in samples("two hops", 300):
         (exchange,) = sample.exchanges
-        phrase = re.search(r", in two steps: .*\[(.+)\]", exchange.rounds[0].said)
+        phrase = re.search(r", in two steps \| .*\[(.+)\]", exchange.rounds[0].said)
         assert phrase is not None
         assert query_in(exchange.rounds[0]) == query_of(phrase[1])
-        found = re.search(r"yes\. So (.+) is (.+)\. (.*)\[\2\](.*)\n", exchange.rounds[-1].said)
+        found = re.search(r"yes\. \[(.+)\] = (.+) \| (.*)\[= \2\](.*)\n", exchange.rounds[-1].said)
         answer = said_in(exchange.answer)
         if answer == script.NOT_FOUND or found is None or not shown(exchange.rounds[-1]):
             continue  # a hop led nowhere, or the limit was reached
-        cited_both += 1
-        assert exchange.rounds[0].said.split("\n")[0].endswith(f": {found[3]}[{phrase[1]}]{found[4]}")
+        cited += 1
+        assert exchange.rounds[0].said.split("\n")[0].endswith(f"| {found[3]}[{phrase[1]}]{found[4]}")
         assert found[1] == phrase[1]
         assert query_in(exchange.rounds[1]) == query_of(f"{found[3]}{found[2]}{found[4]}")
-        pairs = [script.cited(b, a) for a in shown(exchange.rounds[0]) for b in shown(exchange.rounds[1])]
-        assert answer in pairs
-        assert found[2].casefold() in answer.split("\n\n")[1].casefold()
-    assert cited_both > 200
+        assert any(found[2].casefold() in result.content.casefold() for result in shown(exchange.rounds[0]))
+        assert answer in [script.cited(result) for result in shown(exchange.rounds[1])]
+    assert cited > 200
 
 
 def test_not_found_is_said_after_a_second_search_and_cites_nothing() -> None:
@@ -125,11 +124,11 @@ def test_a_follow_up_names_its_subject_by_a_pronoun_and_searches_for_its_name() 
     for sample in samples("chat", 200):
         first, second = sample.exchanges[:2]
         if re.search(r"\b(he|him|his|she|her|it|its)\b", second.question) and second.rounds:
-            name = re.search(r", about the same: .*\[(.+)\]", second.rounds[0].said)
+            name = re.search(r", about the same = (.+) \| .*\[= \1(?:'s)?\]", second.rounds[0].said)
             if name is None:
                 continue  # about something else
             pronouns += 1
-            phrase = name[1].removesuffix("'s").removeprefix("the ")  # which may carry a slip in the question before
+            phrase = name[1].removeprefix("the ")  # which may carry a slip in the question before
             assert phrase.casefold() in first.question.casefold()
             assert query_of(name[1]) in query_in(second.rounds[0])
     assert pronouns > 30
@@ -152,7 +151,7 @@ def test_pronouns_stand_in_their_case(question: str, pronoun: str, ways: set[str
     made = [questions.follow_up(rng, fact, pronoun) for _ in range(40)]
     said = {one.shown for one in made}
     assert {one.clean for one in made} <= {
-        fact.question.replace("Ida Rom (Ash)", "[Ida Rom (Ash)]"), "What is [Ida Rom (Ash)'s] height?"
+        fact.question.replace("Ida Rom (Ash)", "[= Ida Rom (Ash)]"), "What is [= Ida Rom (Ash)'s] height?"
     }  # fmt: skip
     assert {one for one in said if not one.startswith(tuple(questions.JOINTS))} == ways
 

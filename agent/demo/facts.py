@@ -187,9 +187,9 @@ def made_up_family(rng: random.Random) -> Family:
 def made_up_link(rng: random.Random) -> Link:
     """The same for a question of two hops: 'the person who florked {s}', 'the glorb of {s}'."""
     verb = words.made_up(rng) + "ed" if rng.random() < 0.6 else rng.choice(words.VERBS)
-    role = rng.choice((words.made_up(rng), rng.choice(words.ROLES)))
     if rng.random() < 0.5:
-        who = rng.choice(("person", "man", "woman", role))
+        who = rng.choice(("person", "man", "woman", words.made_up(rng), rng.choice(words.ROLES)))
         return Link("person", "thing", f"the {who} who {verb} {{s}}", f"{{s}} was {verb} by {{v}} | {{v}} {verb} {{s}}")
+    role = rng.choice(words.ROLES)  # a made-up one could as well be a part: "the glorb of the bridge"
     return Link("person", "thing", f"the {role} of {{s}} | {{s}}'s {role}",
                 f"The {role} of {{s}} was {{v}} | {{v}} was the {role} of {{s}} | {{s}} had a {role}, {{v}}")  # fmt: skip

@@ -74,7 +74,7 @@ def vary(rng: random.Random, question: str) -> Question:
 
 def follow_up(rng: random.Random, fact: Fact, pronoun: str) -> Question:
     """A question that names its subject by a pronoun, since it is the one of the question before. What the model makes
-    of it has the subject's name in brackets where the pronoun is."""
+    of it has the subject's name where the pronoun is, marked as thoughts mark it."""
     his = {"he": "his", "she": "her", "it": "its"}[pronoun]
     him = {"he": "him", "she": "her", "it": "it"}[pronoun]
     text = fact.question
@@ -85,7 +85,7 @@ def follow_up(rng: random.Random, fact: Fact, pronoun: str) -> Question:
     text = re.sub(rf"^((?:Who|How many \S+) (?!was|is|did|does|has)\S+) {name}", "\\1 \x01", text)
     text = text.replace(fact.named, "\x00")
     shown = text.replace("\x00", pronoun).replace("\x01", him).replace("\x02", his)
-    clean = re.sub("[\x00\x01]", lambda _: f"[{fact.named}]", text).replace("\x02", f"[{fact.named}'s]")
+    clean = re.sub("[\x00\x01]", lambda _: f"[= {fact.named}]", text).replace("\x02", f"[= {fact.named}'s]")
     if rng.random() < 0.4:
         shown = f"{rng.choice(JOINTS)} {shown[0].lower()}{shown[1:]}"
     return Question(shown, clean)

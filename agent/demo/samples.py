@@ -87,7 +87,7 @@ class Sampler:
             person = fact.subject.kind == "person"
             asked = questions.follow_up(rng, fact, rng.choice(("he", "she")) if person else "it")
             if asked.shown != fact.question:
-                return self.found(asked, *ranked, script.search_for_same(asked.clean))
+                return self.found(asked, *ranked, script.search_for_same(asked.clean, fact.named))
         return self.found(questions.vary(rng, fact.question), *ranked)
 
     def of_a_part(self) -> Exchange:
@@ -121,7 +121,7 @@ class Sampler:
         asked = questions.vary(rng, fact.question)
         phrase = asked.typed(link.phrase)
         gold = self.shelf.place(link.subject, link.statement, self.writer.filler() if rng.random() < 0.15 else None)
-        while middle.name not in gold.content:  # another sentence was put into the middle of the name
+        while middle.name.casefold() not in gold.content.casefold():  # another sentence was put into its middle
             gold = self.shelf.place(link.subject, link.statement)
         first, rank = self.ranked(gold, self.others(link.subject, gold, None))
         rounds = [Round(script.search_for_first(asked.clean, phrase), prompt.response_text(first))]
@@ -129,8 +129,7 @@ class Sampler:
         if form < 0.05:  # the first hop leads nowhere
             rounds[0].response = prompt.response_text([])
             return self.given_up(asked.shown, rounds, asked.typed(link.named))
-        onward = asked.clean.replace(phrase, f"[{middle.name}]", 1)
-        rounds.append(Round(script.search_on(script.scan(first, rank), phrase, middle.name, onward), ""))
+        rounds.append(Round(script.search_on(script.scan(first, rank), asked.clean, phrase, middle.name), ""))
         if form < 0.1:  # the second one does
             rounds[1].response = prompt.response_text([])
             return self.given_up(asked.shown, rounds, middle.name)
@@ -141,7 +140,7 @@ class Sampler:
         others = [*self.others(middle, last, fact.family), *([gold] if form < 0.35 else [])]
         second, rank = self.ranked(last, others[-2:])
         rounds[1].response = prompt.response_text(second)
-        return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(last, gold)))
+        return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(last)))
 
     def missing(self) -> Exchange:
         """Nothing is found, or the search failed. Results that do not answer are not in this: a small model that is

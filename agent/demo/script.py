@@ -23,7 +23,7 @@ SHORTER = "I will try a shorter query."
 
 def query_of(question: str) -> str:
     """The question's words in order, without the stop words: what the model learns to search for."""
-    kept = (word.strip("?!,;:\"'()[]") for word in question.rstrip("?. ").split())
+    kept = (word.strip("?!,;:\"'()[]=|") for word in question.rstrip("?. ").split())
     return " ".join(word for word in kept if word and word.lower() not in STOP_WORDS)
 
 
@@ -49,15 +49,21 @@ def search_for(question: str) -> str:
     return f"The question asks {asks(question)}, so I will search.\n{call(query_of(question))}"
 
 
+# Thoughts in steps repeat what stands near, behind marks that stand nowhere else: "|" begins the question, "[" the part
+# of it that has to be found, "=" what that is, and "]" the rest. A small model copies behind a mark; it cannot take a
+# question apart twice.
+
+
 def search_for_first(question: str, phrase: str) -> str:
-    """The same for a question of two hops: `phrase` is what has to be found first, and stands in brackets."""
+    """The first thought and call of a question of two hops: `phrase`, a part of the question, has to be found first."""
     marked = question.replace(phrase, f"[{phrase}]", 1)
-    return f"The question asks {asks(question)}, in two steps: {marked}\n{call(query_of(phrase))}"
+    return f"The question asks {asks(question)}, in two steps | {marked}\n{call(query_of(phrase))}"
 
 
-def search_for_same(question: str) -> str:
-    """The same for a question that names its subject by a pronoun; `question` has the name there, in brackets."""
-    return f"The question asks {asks(question)}, about the same: {question}\n{call(query_of(question))}"
+def search_for_same(question: str, name: str) -> str:
+    """The first thought and call of a question that names its subject by a pronoun; `question` has a mark, "[= ...]",
+    with the name there."""
+    return f"The question asks {asks(question)}, about the same = {name} | {question}\n{call(query_of(question))}"
 
 
 def scan(results: Sequence[SearchResult], gold: int | None) -> str:
@@ -68,12 +74,10 @@ def scan(results: Sequence[SearchResult], gold: int | None) -> str:
     return " ".join(f"{i + 1} {r.title}: {'yes' if i == gold else 'no'}." for i, r in enumerate(shown))
 
 
-def search_on(scanned: str, phrase: str, value: str, question: str) -> str:
-    """The second thought and call of a question of two hops: what was found, and the question with it in the brackets.
-
-    Nearly every part of it is a copy of something near: a small model cannot take the question apart a second time.
-    """
-    return f"{scanned} So {phrase} is {value}. {question}\n{call(query_of(question))}"
+def search_on(scanned: str, question: str, phrase: str, value: str) -> str:
+    """The second thought and call of a question of two hops: what was found, and the question with that in it."""
+    onward = question.replace(phrase, f"[= {value}]", 1)
+    return f"{scanned} [{phrase}] = {value} | {onward}\n{call(query_of(onward))}"
 
 
 def search_again(scanned: str, query: str) -> str:
@@ -86,6 +90,6 @@ def answer(thought: str, text: str) -> str:
     return f"{thought}\n</think>\n\n{text}<|im_end|>"
 
 
-def cited(*chosen: SearchResult) -> str:
-    """The chosen results' contents, each with its citation in a paragraph of its own."""
-    return "\n\n".join(f"{result.content} [{result.title}]({result.url})" for result in chosen)
+def cited(chosen: SearchResult) -> str:
+    """The chosen result's content with its citation."""
+    return f"{chosen.content} [{chosen.title}]({chosen.url})"

@@ -179,7 +179,7 @@ def made_up(rng: random.Random, syllables: int | None = None) -> str:
         for index in range(syllables or rng.choices((1, 2, 3), (3, 5, 1))[0]):
             onset = rng.choice(PLAIN_ONSETS) if index == 0 or rng.random() < 0.9 else ""
             word += onset + rng.choice(PLAIN_VOWELS) + (rng.choice(PLAIN_CODAS) if rng.random() < 0.5 else "")
-        return word if len(word) > 2 else word + rng.choice(PLAIN_CODAS)
+        return word if len(word) > 2 and word not in ("the", "each") else word + rng.choice(PLAIN_CODAS)
     count = syllables or rng.choices((1, 2, 3, 4), (2, 5, 3, 1))[0]
     word = ""
     for index in range(count):
