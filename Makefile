@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(BIN)/longhand ask "When was QwQ-32B released?"
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -44,7 +44,17 @@ setup(
     ],
     extras_require={
         "bench": ["llama-cpp-python", "gguf", "transformers", "accelerate", "matplotlib"],
-        "dev": ["pytest", "hypothesis", "transformers", "accelerate", "ruff", "mypy", "matplotlib", "triton==3.7.1"],
+        "dev": [
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "transformers",
+            "accelerate",
+            "ruff",
+            "mypy",
+            "matplotlib",
+            "triton==3.7.1",
+        ],
     },
     entry_points={"console_scripts": ["longhand=longhand.agent.cli:main"]},
 )

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed"),
+    pytest.mark.xdist_group("triton"),  # they share two processes of a minute each
+]
 HERE = Path(__file__).parent
 CASES = (HERE / "triton_cases.py", HERE / "triton_block_cases.py")
 

@@ -52,6 +52,8 @@ class Sampler:
             form = rng.random()
             if form < 0.5:
                 exchanges.append(self.fact(subject, again=True))
+                if _calls(exchanges[-1:]) & _calls(exchanges[:-1]):
+                    exchanges[-1] = self.talk()  # the very same search, which the program would not make twice
             elif form < 0.8:
                 others = [name for name in ("fact", "salad", "missing", "two hops") if name in self.drawn]
                 exchanges.append(self.exchanges[rng.choice(others or ["fact"])]())
@@ -241,6 +243,10 @@ class Sampler:
         shorter = script.query_of(named)
         shorter = shorter if shorter != query else shorter.rpartition(" ")[2]
         return script.search_again(script.scan([], None), shorter) if shorter != query else None
+
+
+def _calls(exchanges: list[Exchange]) -> set[str]:
+    return {one.said.partition("<tool_call>")[2] for exchange in exchanges for one in exchange.rounds}
 
 
 def broken_call(rng: random.Random, call: str) -> tuple[str, str]:
