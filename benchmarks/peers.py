@@ -175,6 +175,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, help="a file that the JSON line is added to")
 
 
+def check_installed(names: Sequence[str]) -> None:
+    """Ends the program for a peer that is unknown or not installed, before anything is measured."""
+    for name in names:
+        if name not in MAKERS:
+            raise SystemExit(f"unknown peer {name!r}; known: {', '.join(MAKERS)}")
+        missing = [package for package in MAKERS[name][1] if importlib.util.find_spec(package) is None]
+        if missing:
+            raise SystemExit(f"{name} needs {', '.join(missing)}: pip install -e '.[bench]', or name other --peers")
+
+
 def make_runners(shape: str, peers: str, threads: int) -> dict[str, Runner]:
     """Ours first. A peer that is asked for and not installed is an error; with `auto` it is left out, and said."""
     if peers == "auto":

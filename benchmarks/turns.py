@@ -25,7 +25,7 @@ from longhand.agent.bench_plot import draw
 from longhand.agent.replay_modes import Turn
 from longhand.engine.checkpoint import Checkpoint
 from notebook import replay_notebook
-from peers import OURS, LlamaCpp, Runner, Transformers, make_runners
+from peers import OURS, LlamaCpp, Runner, Transformers, check_installed, make_runners
 from rich.console import Console
 from shapes import CONTEXT, CPU, SHAPES, our_decoder, transformers_model
 from timing import SETTLE_SECONDS, finish, table
@@ -113,6 +113,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.shape != "builtin":
+        names = [name.strip() for name in arguments.peers.split(",")]
+        check_installed([name for name in names if name not in (NOTEBOOK, "none", "auto")])
     engine = Engine.from_pretrained(DEMO, device="cpu") if arguments.shape == "builtin" else random_engine("0.5b")
     plan = replay_modes.made_up(engine, bench.corpus(), arguments.turns, arguments.prompt, arguments.thinking,
                                 arguments.response)  # fmt: skip
