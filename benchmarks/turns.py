@@ -113,9 +113,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    names = [name.strip() for name in arguments.peers.split(",")]
+    others = [name for name in names if name != NOTEBOOK]
     if arguments.shape != "builtin":
-        names = [name.strip() for name in arguments.peers.split(",")]
-        check_installed([name for name in names if name not in (NOTEBOOK, "none", "auto")])
+        check_installed([name for name in others if name not in ("none", "auto")])
     engine = Engine.from_pretrained(DEMO, device="cpu") if arguments.shape == "builtin" else random_engine("0.5b")
     plan = replay_modes.made_up(engine, bench.corpus(), arguments.turns, arguments.prompt, arguments.thinking,
                                 arguments.response)  # fmt: skip
@@ -124,8 +125,6 @@ def main() -> None:
                            checks=(256, 1024, 4096))  # fmt: skip
     bench.show(report, Console(width=100))
     report["peers"], runners = {}, {}
-    names = [name.strip() for name in arguments.peers.split(",")]
-    others = [name for name in names if name != NOTEBOOK]
     if arguments.shape != "builtin" and others not in ([], ["none"]):
         runners = make_runners(arguments.shape, ",".join(others), arguments.threads)
         for runner in runners.values():
