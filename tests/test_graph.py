@@ -452,3 +452,16 @@ def test_a_capture_calls_torch_as_torch_wants_it(monkeypatch):
         ("wait", side, here), ("on", side), *runs, "off", ("wait", here, side), ("capture", side, (0, 1)), "run",
         "replay",
     ]  # fmt: skip
+
+
+def test_a_step_that_cannot_be_captured_is_run_as_it_is(caplog):
+    class Refusing:
+        def record(self, function):
+            raise RuntimeError("operation not permitted")
+
+    graphs = object.__new__(graph.GraphDecoder)
+    graphs.recorder = Refusing()
+    done = []
+    graphs._record(lambda: done.append(1))()
+    assert done == [1]
+    assert "operation not permitted" in caplog.text
