@@ -11,23 +11,24 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import quote
 
 from ..engine.errors import LonghandError
 from .blocks import SUFFIXES
 from .passages import read_passages
-from .query import Query
+from .query import STOP_WORDS, Query
 from .search import SearchError, SearchResult
 from .sentences import coverage, rank_sentences, split_sentences, weigh
-from .words import search_text, words
+from .spelling import close_to_any, mended
+from .words import search_text, stem, synonyms, words
 
 INDEX_VERSION = 1  # part of an index's name: raise it when the reading or the spelling of passages changes
 MAX_FILE_BYTES = 20_000_000
 CANDIDATES = 30  # passages that bm25 hands to the ranking by sentences
+OWN_PAGE = 0.45  # of a page whose title has a word of the query, where all of its words are worth 1
+NO_NUMBER = 0.3  # that is lost where a number is wanted and the best sentence holds none
 SECOND_SENTENCE = 0.9  # share of the best sentence's score from which the second one comes along
-SLIP = 0.75  # likeness (of difflib) from which a name that occurs nowhere is taken for a slip of one that does
 MAX_TERMS = 64  # of one query; FTS5 compiles each into its expression
 
 _NAME = re.compile(r"(?<=\S\s)[^\W\d_a-z][\w'’\ufffd-]*")  # a capital that begins no query
@@ -92,12 +93,11 @@ class DocsSearch:
         """The best passages for any text, best first, at most `max_results`; [] when no word of it occurs, and when a
         name in it occurs nowhere: what other rivers are long does not answer how long the Danube is."""
         query = query.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
-        asked = Query.parse(query)
-        terms = asked.terms[:MAX_TERMS]
-        if not terms:
-            return []
         try:
-            if any(not self._knows(name) for name in _NAME.findall(query)[:MAX_TERMS]):
+            query = mended(query, lambda word: self._count(word) > 0)
+            asked = Query.parse(query)
+            terms = asked.terms[:MAX_TERMS]
+            if not terms or any(not self._knows(name) for name in _NAME.findall(query)[:MAX_TERMS]):
                 return []
             candidates = self._candidates(terms)
             idf = self._idf(asked, terms)
@@ -127,23 +127,22 @@ class DocsSearch:
     def _knows(self, name: str) -> bool:
         """Whether a part of the name occurs, or a word that it may be a slip of; a name with a broken letter may."""
         parts = words(name)
-        if not parts or "\ufffd" in name or any(map(self._count, parts)):
+        spelt = [other for part in parts for other in (part, *synonyms(part))]
+        if not parts or "\ufffd" in name or any(map(self._count, spelt)):
             return True
         spellings = "SELECT term FROM vocabulary WHERE term >= ? AND term < ?"
         for part in parts:
-            start, longer = part[:1], 1 + len(part) // 8
-            terms = (term for (term,) in self._index.execute(spellings, (start, start + "\U0010ffff")))
-            near = [term for term in terms if abs(len(term) - len(part)) <= longer]
-            if get_close_matches(part, near, 1, SLIP):
+            terms = self._index.execute(spellings, (part[:1], part[:1] + "\U0010ffff"))
+            if close_to_any(part, (term for (term,) in terms)):
                 return True
         return False
 
     def _idf(self, asked: Query, terms: tuple[str, ...]) -> dict[str, float]:
         """Per stem of the query: log(1 + (N - n + 0.5) / (n + 0.5)), n of N passages holding the term (BM25's idf)."""
         idf = dict.fromkeys(asked.stems, 0.0)
-        for term, stem in zip(terms, asked.stems, strict=False):  # the stems of the first MAX_TERMS
+        for term, stemmed in zip(terms, asked.stems, strict=False):  # the stems of the first MAX_TERMS
             n = self._count(term)
-            idf[stem] = max(idf[stem], math.log(1 + (self.passages - n + 0.5) / (n + 0.5)))
+            idf[stemmed] = max(idf[stemmed], math.log(1 + (self.passages - n + 0.5) / (n + 0.5)))
         return idf
 
 
@@ -156,9 +155,13 @@ def _pick(asked: Query, idf: dict[str, float], candidates: list[_Candidate]) -> 
     most = max((candidate.bm25 for candidate in candidates), default=1.0) or 1.0
     scored: list[tuple[float, str, int, SearchResult]] = []
     for candidate in candidates:
-        ranked = rank_sentences(asked, weights, candidate.title, split_sentences(candidate.text))
+        ranked = rank_sentences(asked, weights, candidate.title, split_sentences(candidate.text), candidate.number == 1)
         covered = coverage(weights, f"{candidate.trail}\n{candidate.text}")
         score = 0.5 * candidate.bm25 / most + covered + ranked[0].score
+        named = {stem(word) for word in words(candidate.title.partition(":")[0]) if word not in STOP_WORDS}
+        score += OWN_PAGE * bool(named.intersection(asked.stems))
+        if "number" in asked.wants or asked.measured:
+            score -= NO_NUMBER * (not asked.fit(ranked[0].sentence, named.union(asked.stems)))
         content = " ".join(r.sentence for r in ranked[:2] if r.score >= SECOND_SENTENCE * ranked[0].score)
         result = SearchResult(candidate.title, f"{candidate.name}#{candidate.number}", content, round(score, 6))
         scored.append((-score, candidate.name, candidate.number, result))

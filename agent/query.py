@@ -51,11 +51,13 @@ _IF_NOTHING_ELSE = {  # nouns that often follow "which", but that many other que
         husband son daughter creator leader owner""",
     "named place": """country city town village island river lake sea ocean mountain continent region state province
         county street square port harbour border museum university school""",
+    "money": "pay paid",
     "name": "company firm team organisation organization group newspaper magazine publisher",
 }
 ROLES = frozenset(_IF_NOTHING_ELSE["person"].split())
 _ONE_OF = {  # kinds that are told by naming one of them: an answer to "what wood" need not say "wood"
-    "wood": "oak pine poplar spruce cedar teak walnut mahogany ebony beech birch ash elm maple lime bamboo fir cypress",
+    "wood": "oak pine poplar spruce cedar balsa teak walnut mahogany ebony beech birch ash elm maple lime fir"
+    " cypress bamboo",
     "metal": "iron steel copper bronze brass tin lead zinc silver gold platinum aluminium titanium nickel beryllium",
     "stone": "marble granite limestone sandstone slate basalt jade flint chalk alabaster travertine porphyry",
     "cloth": "cotton wool silk linen muslin velvet canvas satin felt lace leather",
@@ -87,8 +89,8 @@ _YEAR = r"(?:1\d{3}|20\d\d)"
 _COUNT = re.compile(rf"(?!{_YEAR}\b(?!,\d))(?!\d+ {_MONTH}){_NUMBER}", re.IGNORECASE)  # a number, but no year or date
 
 _LENGTH = (
-    r"(?:kilo|centi|milli)?met(?:re|er)s?|[kcm]?m|feet|foot|ft|miles?|yards?|inch(?:es)?|fathoms?|light[- ]years?"
-    r"|leagues?|stor(?:e?ys?|ies)"
+    r"(?:kilo|centi|milli)?met(?:re|er)s?|[kcm]?m|feet|foot|ft|(?:nautical )?miles?|yards?|inch(?:es)?|fathoms?"
+    r"|light[- ]years?|leagues?|stor(?:e?ys?|ies)"
 )
 _TIME = r"years?|months?|weeks?|days?|hours?|minutes?|seconds?|nights?|decades?|centur(?:y|ies)|ms|min"
 _UNITS = {
@@ -108,13 +110,14 @@ _AGED = (
     rf"\baged? (?:of |only )?{_NUMBER}|\bat (?:only )?\d\d\b"
     rf"|\b(?:was|were|is|turned) (?:only |just |barely )?{_NUMBER}(?=[,.;]| when\b| at the\b)"
 )
-# Words that say which measure a number is. The first five lines are lengths in different directions.
+# Words that say which measure a number is. The first six lines are lengths in different directions.
 _MEASURES = """
 tall high elevation altitude above rise stand
 deep down below
 wide broad across wingspan diameter
 long stretch
 thick thickness
+far distance
 long last take during duration
 old age; heavy weigh mass; fast speed; large size area cover; hot cold temperature
 """
@@ -293,11 +296,13 @@ class Query:
             return want == ("money" if said & {stem("weigh"), stem("heavy"), stem("mass")} else "weight")
         if not re.fullmatch(_LENGTH, unit):
             return False
-        told = [bool(said & measure) for measure in _measures()[:5]]
-        asked = [not measure.isdisjoint(self.stems) for measure in _measures()[:5]]
+        if want == "size":
+            return any(said & measure for measure in _measures()[:2])  # how big it is, and not how high
+        told = [bool(said & measure) for measure in _measures()[:6]]
+        asked = [not measure.isdisjoint(self.stems) for measure in _measures()[:6]]
         if any(map(min, told, asked)):
             return False
-        _, deep, wide, _, thick = asked  # a bare length may be a height, but hardly ever one of these
+        _, deep, wide, _, thick, _ = asked  # a bare length may be a height, but hardly ever one of these
         return deep or wide or thick or (any(told) and any(asked))
 
     def _fit_number(self, sentence: str) -> float:

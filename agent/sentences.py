@@ -1,7 +1,8 @@
 """Sentences: splitting text into them, saying which one answers a query, and what of a question an answer leaves open.
 
 A sentence's score has two parts. Overlap: how much of the query's weight (idf) its words cover, where words that the
-passage's title already says count less, as they tell no sentence from its neighbours. Fit: whether it holds the kind
+passage's title already says count less, as they tell no sentence from its neighbours, and so do words that only the
+sentence before it has. Fit: whether it holds the kind
 of thing that the query's question words want (a year for "when", a length for "how tall").
 
 An answer leaves a question open when it, with the titles of its sources (and with all that they say, where it is only a
@@ -27,6 +28,7 @@ from dataclasses import dataclass, replace
 
 from .query import ROLES, Query
 from .search import SearchResult
+from .spelling import mended
 from .words import CJK_RUN, likeness, stem, words
 
 # --- splitting --------------------------------------------------------------------------------------------------
@@ -90,6 +92,8 @@ def _ends_sentence(match: re.Match[str]) -> bool:
 TITLE_WEIGHT = 0.25  # of a query word that the title says, when telling that passage's sentences apart
 ASKING_WEIGHT = 0.15  # of a query word that names the kind of answer: "in which year" is answered by a year
 FIT_WEIGHT = 0.5  # of the fit, where a full overlap is 1
+BEFORE_WEIGHT = 0.3  # of query words that only the sentence before says: prose seldom says a thing twice
+OPENING_WEIGHT = 0.8  # of a document's first sentence, where what is asked is what its title is
 OWN_WEIGHT = 0.4  # of a beginning with the title's subject, where nothing but a kind of answer is asked about it
 
 
@@ -110,22 +114,29 @@ def weigh(query: Query, idf: Mapping[str, float]) -> dict[str, float]:
     return {asked: idf[asked] * (ASKING_WEIGHT if asked in query.asking else 1.0) for asked in query.stems}
 
 
-def rank_sentences(query: Query, weights: Mapping[str, float], title: str, sentences: list[str]) -> list[Ranked]:
-    """The sentences of one passage, best first; equals stay in reading order. `weights` come from `weigh`."""
+def rank_sentences(
+    query: Query, weights: Mapping[str, float], title: str, sentences: list[str], opening: bool = False
+) -> list[Ranked]:
+    """The sentences of one passage, best first; equals stay in reading order. `weights` come from `weigh`.
+
+    `opening`: the passage is its document's first, which mostly begins by saying what the title is."""
     titled = {stem(word) for word in words(title)}
     telling = {asked: weight * (TITLE_WEIGHT if asked in titled else 1.0) for asked, weight in weights.items()}
     known = titled.union(query.stems)
     if not query.wants and titled.issuperset(query.stems):  # a name and nothing else: it asks what that is
         query = replace(query, wants=("description",))
+    opens = opening and query.wants == ("description",) and not titled.isdisjoint(query.stems)
     named = titled.intersection(query.stems) if titled.union(query.kinds).issuperset(query.stems) else frozenset()
     ranked = [
         Ranked(
-            coverage(telling, sentence)
+            (1 - BEFORE_WEIGHT) * coverage(telling, sentence)
+            + BEFORE_WEIGHT * coverage(telling, f"{before} {sentence}")
             + FIT_WEIGHT * query.fit(sentence, known)
-            + OWN_WEIGHT * (bool(named) and _begins_with(named, sentence)),  # the Rhine's length, not a bridge's
+            + OWN_WEIGHT * (bool(named) and _begins_with(named, sentence))  # the Rhine's length, not a bridge's
+            + OPENING_WEIGHT * (opens and not before),
             sentence,
         )
-        for sentence in sentences
+        for before, sentence in zip(["", *sentences], sentences, strict=False)
     ]
     return sorted(ranked, key=lambda one: -one.score)
 
@@ -157,6 +168,9 @@ _SINGLING = frozenset("first second third fourth fifth sixth".split())  # and th
 _HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the first word tells what happened
 _NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")
 _YEAR = re.compile(r"1\d{3}|20\d\d")
+# "the poet who wrote it", "the person the street is named after": whoever it is need not be called so
+_SOMEBODY = re.compile(r"\bthe (person|man|woman|place|thing|[a-z]+(?= (?:who|that|which|where|whose)\b))\b")
+_PREFACE = re.compile(r"^\W*[A-Za-z][a-z ,']{0,60}(?:[?!.:]\s+(?=\S)|,\s+(?=[WH][a-z]+ ))")  # "Could you look this up?"
 _THROUGH = re.compile(r"\bthe (?:[\w-]+ ){0,2}?([a-z]+)(?= of\b| who\b)")
 _BRACKETS = re.compile(r"\([^()]*\)")
 _ANOTHERS_BIRTH = re.compile(r"\bg(?:i|a)v(?:e|es|en|ing) birth\b", re.IGNORECASE)
@@ -172,6 +186,8 @@ def unanswered(
 def _left_open(
     question: str, answer: str, cited: Sequence[SearchResult], results: Sequence[SearchResult]
 ) -> Iterator[str]:
+    found = _stems(" ".join(f"{result.title} {result.content}" for result in results))
+    question = mended(_PREFACE.sub("", question), lambda word: stem(word) in found)
     asked = Query.parse(question)
     answer = _ANOTHERS_BIRTH.sub(" ", answer)
     titled = _stems(" ".join(source.title for source in cited))
@@ -183,7 +199,7 @@ def _left_open(
         if not any(likeness(stem(word), said) for word in words(name)):
             yield f"the cited result does not speak of {name}"
 
-    known = titled | asked.kinds | _stems(" ".join(names))
+    known = titled | asked.kinds | _stems(" ".join([*names, *_SOMEBODY.findall(question)]))
     about = [word for word, stemmed in zip(asked.terms, asked.stems, strict=True) if stemmed not in known]
     about = [word for word in about if word not in _IDLE and not (word.isdigit() and len(word) < 3)]  # "Voyager 1"
     missing = [word for word in about[:MAX_ASKED] if not _speaks(own, word)]
@@ -202,8 +218,10 @@ def _left_open(
     told = any(fit == 1 and asked.speaks(piece) for piece, fit in fits.items())
     cjk = bool(CJK_RUN.search(question))
     middle = [word for word in _THROUGH.findall(question) if word in ROLES][-1:]
-    # "the composer of Carmen" only leads to what is asked about him.
-    for counted in about, [word for word in about if word not in middle]:
+    led = _SOMEBODY.search(question)
+    before = words(question[: led.start()]) if led else []
+    # "the composer of Carmen" only leads to what is asked about him, and "the man who wrote it" to his "wife".
+    for counted in about, [word for word in about if word not in middle], [word for word in about if word in before]:
         half = (len(counted) + told) / 2 if not cjk else len(counted) - 1 + told  # pairs are not all words
         lacking = [word for word in missing if word in counted]
         if lacking and len(lacking) > half:

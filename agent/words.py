@@ -67,7 +67,19 @@ employ worker staff workman; visit visitor tourist; work job profession occupati
 colour color shade; weigh heavy mass kilogram tonne; hurt injure wound; doctor physician; steal thief rob
 kill murder assassinate; repair restore renovate rebuild; move relocate transfer; gather collect; reach arrive
 depart leave; climb ascent; journey trip travel voyage; ship boat vessel steamer; car vehicle; propose suggest
-baptise christen; photograph photo picture; paint picture
+baptise christen; photograph photo picture; paint picture; wife bride spouse; husband groom spouse
+catch capture seize arrest; grow cultivate plant; pay buy; tame domesticate; frigate ship; engine locomotive
+moon satellite; post position; statue sculpture bust monument; prison jail gaol; castle fortress; railway railroad
+degree graduate; die perish fatal; illness disease sickness; mountain peak; film movie; soldier troop
+irish ireland; english england; british britain; scottish scot scotland; welsh wales; french france; german germany
+dutch netherlands holland; belgian belgium; swiss switzerland; austrian austria; italian italy; spanish spain spaniard
+portuguese portugal; danish dane denmark; swedish swede sweden; norwegian norway; finnish finn finland
+icelandic iceland; polish pole poland; czech bohemia bohemian; hungarian hungary; romanian romania; bulgarian bulgaria
+greek greece; turkish turk turkey; russian russia; ukrainian ukraine; american america; canadian canada
+mexican mexico; brazilian brazil; argentine argentinian argentina; chilean chile; peruvian peru; egyptian egypt
+ethiopian ethiopia; african africa; asian asia; european europe; indian india; chinese china; japanese japan
+korean korea; vietnamese vietnam; thai thailand; indonesian indonesia; australian australia; persian persia iran iranian
+israeli israel; arab arabia arabian; norse viking; roman rome; athenian athens; venetian venice; parisian paris
 """
 # And words that often stand near: good enough to find a sentence, not to say that it speaks of what was asked.
 _RELATED = """
@@ -120,6 +132,12 @@ def _groups(related: bool) -> dict[str, frozenset[int]]:
         for word in group.split():
             groups.setdefault(stem(word), set()).add(number)
     return {word: frozenset(numbers) for word, numbers in groups.items()}
+
+
+def synonyms(word: str) -> list[str]:
+    """The words that stand in one group with a folded word: "irish", "ireland"."""
+    groups = [group.split() for group in re.split(r"[;\n]", _SYNONYMS)]
+    return [other for group in groups if word in group for other in group if other != word]
 
 
 def likeness(asked: str, said: Iterable[str], related: bool = True) -> float:

@@ -4,6 +4,7 @@ heldout    120 + 20 questions on real subjects over benchmarks/heldout/, prose t
            the folder holds no answer
 heldout2   162 + 31 more of both kinds, over benchmarks/heldout2/; `--folders inventions,nature` asks about these alone
 heldout3   230 questions of five kinds over benchmarks/heldout3/; `--kinds two-hop,missing` asks these alone
+heldout4   230 more of these kinds over benchmarks/heldout4/, in prose that seldom says a thing in a question's words
 builtin    60 + 10 questions over the built-in documents; the last 10 take two hops
 synthetic  200 questions about made-up things, over folders written from a seed that training does not use
 calls      100 runs: how many emit only well-formed tool calls and end by themselves
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import resource
 import sys
 import tempfile
@@ -34,7 +36,7 @@ from longhand.agent.events import Answer, Finished, ToolCall
 
 HERE = Path(__file__).parent
 BUILTIN_DOCS = HERE.parent / "agent" / "demo" / "docs"
-SETS = ("heldout", "heldout2", "heldout3", "builtin", "synthetic", "calls")
+SETS = ("heldout", "heldout2", "heldout3", "heldout4", "builtin", "synthetic", "calls")
 SYNTHETIC_SEED = 424242  # training draws from Recipe.seed and numbers near it
 
 
@@ -87,7 +89,7 @@ def judge(case: Case, answer: Answer) -> str:
     told = bool(answer.unsupported) or is_not_found(answer.text) or not answer.text
     if case.file is None:
         return "right" if is_not_found(answer.text) else "told" if told else "untold"
-    held = any(value.casefold() in answer.text.casefold() for value in case.values)
+    held = any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", answer.text, re.IGNORECASE) for value in case.values)
     cited = any(citation.url.startswith(f"{case.file}#") for citation in answer.citations)
     return "right" if held and cited else "told" if told else "untold"
 

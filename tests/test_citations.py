@@ -432,3 +432,29 @@ def test_the_answer_before_does_not_answer_a_follow_up():
     _, marked = check_answer("How long is it?", text, [BIRTH], False)  # no new search was made
     assert [item.kind for item in marked] == ["question"]
     assert check_answer("When was she born?", text, [BIRTH], False)[1] == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Could you look this up? How tall is the old tower?",
+        "Hi, How tall is the old tower?",
+        "Whta is teh height of the old tower?",
+    ],
+)
+def test_the_way_it_is_asked_need_not_be_spoken_of(question):
+    assert check(f"The old tower is 34 metres tall and stands by the sea. {CITED}", question) == (["tower.md#1"], [])
+
+
+def test_whoever_did_it_need_not_be_called_so():
+    home = SearchResult("Ada Brook", "brook.md#1", "Ada Brook, who painted Nighthawk, has her home at Delft.")
+    for who in ("man who", "artist who", "person that"):
+        question = f"Where does the {who} painted Nighthawk live?"
+        assert check(f"{home.content} [Ada Brook](brook.md#1)", question, [home]) == (["brook.md#1"], [])
+
+
+def test_who_is_only_led_to_is_no_answer():
+    film = SearchResult("Nighthawk", "film.md#1", "Nighthawk was painted by Ada Brook in Delft.")
+    question = "Who was the teacher of the person who painted Nighthawk?"
+    _, unsupported = check(f"{film.content} [Nighthawk](film.md#1)", question, [film])
+    assert unsupported == [("question", "the cited result does not speak of 'teacher'")]

@@ -348,3 +348,40 @@ def test_a_name_that_occurs_nowhere_is_not_answered_about_another(tmp_path):
         assert search.search(query), query
     assert search.search("How long is the Vltava?")[0].url == "vltava.md#1"
     assert search.search("Is the Vltava in the Alps of Danube?") == []
+
+
+def test_a_people_and_its_country_are_one_name(tmp_path):
+    (tmp_path / "crop.md").write_text("# The crop\n\nIn Ireland it failed. About one million died of it.\n")
+    found = DocsSearch(tmp_path, cache_dir=tmp_path / "cache").search("How many died when the Irish crop failed")
+    assert "one million" in found[0].content
+
+
+def test_the_page_of_what_is_named_comes_before_others(tmp_path):
+    king = "He was buried at Sandholm, where Tessan and her friends had often met."
+    (tmp_path / "king.md").write_text(f"# The king\n\n{king}\n")
+    (tmp_path / "tessan.md").write_text(
+        "# Ada Tessan\n\nShe died in 1813. She is buried in the yard of Brook Church.\n"
+    )
+    (tmp_path / "ferns.md").write_text("# Ferns\n\nFerns grow in woods.\n")
+    found = DocsSearch(tmp_path, cache_dir=tmp_path / "cache").search("Where is Tessan buried?")
+    assert "Brook Church" in found[0].content
+
+
+def test_where_a_number_is_asked_for_a_passage_without_one_comes_later(tmp_path):
+    finding = "She had made it at the age of twelve years."
+    later = "When a rival claimed the discovery for himself, her old master wrote letters."
+    text = f"# Ada Tessan\n\n## Finding\n\n{finding}\n\n## Later\n\n{later}\n"
+    (tmp_path / "tessan.md").write_text(text)
+    (tmp_path / "moss.md").write_text("# Moss\n\nMoss grows on stones.\n")
+    (tmp_path / "ferns.md").write_text("# Ferns\n\nFerns grow in woods.\n")
+    found = DocsSearch(tmp_path, cache_dir=tmp_path / "cache").search(
+        "How old was Ada Tessan when she made her discovery?"
+    )
+    assert found[0].content == finding
+
+
+def test_what_something_is_stands_in_the_first_sentence_of_its_page(tmp_path):
+    text = "# Harlon Hill\n\nA peak of chalk, Harlon looks down on two valleys. Harlon is a name from Norse.\n\n"
+    (tmp_path / "hill.md").write_text(f"{text}## Paths\n\nFrom Harlon there is a path to the sea.\n")
+    found = DocsSearch(tmp_path, cache_dir=tmp_path / "cache").search("Tell me about Harlon Hill")
+    assert found[0].content.startswith("A peak of chalk")

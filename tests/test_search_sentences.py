@@ -151,3 +151,21 @@ def test_any_query_ranks_any_text(query, text):
     scores = [ranked.score for ranked in rank_sentences(asked, weights, query, split_sentences(text))]
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1.9 + 1e-9 for score in scores)
+
+
+def test_a_sentence_that_goes_on_with_the_one_before_it_counts_its_words():
+    query = Query.parse("How many trees were loaded at Tahiti?")
+    weights = weigh(query, dict.fromkeys(query.stems, 1.0))
+    said = ["Six trees died.", "The crew stayed at Tahiti for months.", "They took 1,015 young trees.", "It rained."]
+    assert rank_sentences(query, weights, "Voyage", said)[0].sentence == said[2]
+
+
+def test_how_big_is_not_told_by_how_high():
+    query = Query.parse("How big is Pluto?")
+    high = query.fit("It has mountains over 3,000 metres high.", ())
+    assert high < query.fit("Its diameter is 2,377 kilometres.", ()) == 1
+
+
+def test_what_was_paid_is_money_where_nothing_else_is_asked():
+    assert Query.parse("What did the navy pay for the ship?").wants == ("money",)
+    assert Query.parse("Who paid for the ship?").wants == ("person",)
