@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
+from functools import lru_cache
 
 from .query import STOP_WORDS
 from .words import synonyms
 
 SLIP = 0.75  # likeness (of difflib) from which a name that occurs nowhere is taken for a slip of one that does
 
+MOST = 64  # words that are looked at: more are a pasted text
 _WORD = re.compile(r"(?<![\w'’-])[a-z]{2,}(?![\w'’-])")  # lower case: a name is left as it is
 
 
@@ -22,16 +24,22 @@ def mended(query: str, occurs: Callable[[str], bool]) -> str:
         word = match.group()
         if word in STOP_WORDS or synonyms(word) or occurs(word):
             return word
-        stop = next((stop for stop in sorted(STOP_WORDS) if word in _slips_of(stop)), None)
-        return stop or next((other for other in _doubled(word) if synonyms(other) or occurs(other)), word)
+        return _slips_of_stop_words().get(word) or next(
+            (other for other in _doubled(word) if synonyms(other) or occurs(other)), word
+        )
 
-    return _WORD.sub(mend, query)
+    return _WORD.sub(mend, query, count=MOST)
 
 
 def close_to_any(word: str, known: Iterable[str]) -> bool:
     """Whether a name may be a slip of one of these folded words."""
     longer = 1 + len(word) // 8
     return bool(get_close_matches(word, [one for one in known if abs(len(one) - len(word)) <= longer], 1, SLIP))
+
+
+@lru_cache(maxsize=1)
+def _slips_of_stop_words() -> dict[str, str]:
+    return {slip: word for word in sorted(STOP_WORDS, reverse=True) for slip in _slips_of(word)}
 
 
 def _slips_of(word: str) -> set[str]:

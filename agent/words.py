@@ -134,10 +134,11 @@ def _groups(related: bool) -> dict[str, frozenset[int]]:
     return {word: frozenset(numbers) for word, numbers in groups.items()}
 
 
-def synonyms(word: str) -> list[str]:
+@lru_cache(maxsize=65536)
+def synonyms(word: str) -> tuple[str, ...]:
     """The words that stand in one group with a folded word: "irish", "ireland"."""
     groups = [group.split() for group in re.split(r"[;\n]", _SYNONYMS)]
-    return [other for group in groups if word in group for other in group if other != word]
+    return tuple(other for group in groups if word in group for other in group if other != word)
 
 
 def likeness(asked: str, said: Iterable[str], related: bool = True) -> float:
