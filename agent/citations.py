@@ -33,6 +33,8 @@ _NOT_FOUND = re.compile(
     re.IGNORECASE,
 )
 _WHICH = re.compile(r"\bwhich\b", re.IGNORECASE)
+_WHAT = re.compile(r"\W*(?:what|how|did|does|do|is|are|was|were)\b", re.IGNORECASE)
+_NAMED = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")
 _PRONOUN = re.compile(r"\b(?:it|its|he|him|his|she|her|they|them|their)\b", re.IGNORECASE)
 _TO_THE_MODEL = re.compile(r"\b(?:you|your|yourself)\b|你|您", re.IGNORECASE)
 REPEATED = 0.8  # share of words in the same order that makes a sentence a repetition of another
@@ -258,9 +260,11 @@ class _Held:
 
 
 def _asks_for_a_fact(question: str) -> bool:
-    """Whether a question wants a person, a date, a measure, ... and does not speak to the model about itself."""
+    """Whether a question wants a person, a date, a measure, ..., or something of what it names, and does not speak to
+    the model about itself."""
     wants = set(Query.parse(question).wants) - {"description"}
-    return bool(wants or _WHICH.search(question)) and not _TO_THE_MODEL.search(question)
+    named = _WHAT.match(question) and _NAMED.search(question)
+    return bool(wants or named or _WHICH.search(question)) and not _TO_THE_MODEL.search(question)
 
 
 def _stems(text: str) -> set[str]:

@@ -156,7 +156,14 @@ def test_what_asks_for_no_fact_may_be_answered_without_a_search(question):
 
 
 @pytest.mark.parametrize(
-    "question", [TALL, "Who built it?", "When was the old tower finished?", "After which tower was it named?"]
+    "question",
+    [
+        TALL,
+        "Who built it?",
+        "When was the old tower finished?",
+        "After which tower was it named?",
+        "What did Anna Berg do?",
+    ],
 )
 def test_a_fact_told_without_a_search_is_marked(question):
     assert check("I am a program.", question, searched=False) == ([], [("uncited", "the answer cites no source")])
