@@ -2,8 +2,8 @@
 
 A sentence's score has two parts. Overlap: how much of the query's weight (idf) its words cover, where words that the
 passage's title already says count less, as they tell no sentence from its neighbours, and so do words that only the
-sentence before it has. Fit: whether it holds the kind
-of thing that the query's question words want (a year for "when", a length for "how tall").
+sentence before it has. Fit: whether it holds the kind of thing that the query's question words want (a year for "when",
+a length for "how tall").
 
 An answer leaves a question open when it, with the titles of its sources (and with all that they say, where it is only a
 few words), lacks one of these:
