@@ -7,7 +7,7 @@ NATIVE := $(wildcard kernels/native/*)  # built by the install
 .PHONY: demo test check bench clean
 
 demo: .venv/.installed
-	$(BIN)/longhand ask "When was QwQ-32B released?"
+	$(BIN)/longhand ask "In which year did the founder of llama.cpp found his company?"
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup

@@ -126,6 +126,7 @@ def rank_sentences(
     if not query.wants and titled.issuperset(query.stems):  # a name and nothing else: it asks what that is
         query = replace(query, wants=("description",))
     opens = opening and query.wants == ("description",) and not titled.isdisjoint(query.stems)
+    opens = opens and not any(query.fit(sentence, known) == 1 for sentence in sentences)  # "it is a ..." says it better
     named = titled.intersection(query.stems) if titled.union(query.kinds).issuperset(query.stems) else frozenset()
     ranked = [
         Ranked(

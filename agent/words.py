@@ -69,8 +69,8 @@ kill murder assassinate; repair restore renovate rebuild; move relocate transfer
 depart leave; climb ascent; journey trip travel voyage; ship boat vessel steamer; car vehicle; propose suggest
 baptise christen; photograph photo picture; paint picture; wife bride spouse; husband groom spouse
 catch capture seize arrest; grow cultivate plant; pay buy; tame domesticate; frigate ship; engine locomotive
-moon satellite; post position; statue sculpture bust monument; prison jail gaol; castle fortress; railway railroad
-degree graduate; die perish fatal; illness disease sickness; mountain peak; film movie; soldier troop
+found founded; moon satellite; post position; statue sculpture bust monument; prison jail gaol; castle fortress
+railway railroad; degree graduate; die perish fatal; illness disease sickness; mountain peak; film movie; soldier troop
 irish ireland; english england; british britain; scottish scot scotland; welsh wales; french france; german germany
 dutch netherlands holland; belgian belgium; swiss switzerland; austrian austria; italian italy; spanish spain spaniard
 portuguese portugal; danish dane denmark; swedish swede sweden; norwegian norway; finnish finn finland

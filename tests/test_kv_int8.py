@@ -532,7 +532,7 @@ def test_large_key_biases_cost_nothing(make_checkpoint):
 
 
 @pytest.mark.skipif(not (DEMO / "config.json").exists(), reason=f"{DEMO} is not there: train it first")
-def test_the_built_in_model(tmp_path):
+def test_the_built_in_model(tmp_path, monkeypatch):
     docs = DocsSearch(Path(longhand.__file__).parent / "agent" / "demo" / "docs", cache_dir=tmp_path)
 
     def asked(kv_dtype):
@@ -549,8 +549,10 @@ def test_the_built_in_model(tmp_path):
     chosen = torch.tensor([source == "sampled" for source in session.sources[1:]])
     assert same[:-1][chosen].all()
     assert float(kl[:-1][chosen].mean()) < 2e-6
-    # The template's ids, which training never asked for, cost the most, a few of them nearly all of the mean; so the
-    # median: 9.3e-6, and four times that with 7 bits or with codes that are cut off instead of rounded.
-    assert float(kl.median()) < 2.3e-5
     assert float((kl > 0.1).float().mean()) < 0.02
     assert float(same.float().mean()) > 0.97
+    # The template's ids, which training never asked for, cost the most, a few of them nearly all of the mean; so the
+    # median, which goes with the square of the step: 7 bits cost about four times as much.
+    monkeypatch.setattr(kernels_module, "LEVELS", 63)
+    seven_bits, _ = divergence(engine, session.ids, engine.new_cache())
+    assert float(kl.median()) < 0.4 * float(seven_bits.median())

@@ -381,7 +381,7 @@ def test_where_a_number_is_asked_for_a_passage_without_one_comes_later(tmp_path)
 
 
 def test_what_something_is_stands_in_the_first_sentence_of_its_page(tmp_path):
-    text = "# Harlon Hill\n\nA peak of chalk, Harlon looks down on two valleys. Harlon is a name from Norse.\n\n"
+    text = "# Harlon Hill\n\nA peak of chalk, Harlon looks down on two valleys. Its name is Norse.\n\n"
     (tmp_path / "hill.md").write_text(f"{text}## Paths\n\nFrom Harlon there is a path to the sea.\n")
     found = DocsSearch(tmp_path, cache_dir=tmp_path / "cache").search("Tell me about Harlon Hill")
     assert found[0].content.startswith("A peak of chalk")
