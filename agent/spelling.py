@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 from .query import STOP_WORDS
-from .words import synonyms
+from .words import stem, synonyms
 
 SLIP = 0.75  # likeness (of difflib) from which a name that occurs nowhere is taken for a slip of one that does
 
@@ -22,7 +22,7 @@ def mended(query: str, occurs: Callable[[str], bool]) -> str:
 
     def mend(match: re.Match[str]) -> str:
         word = match.group()
-        if word in STOP_WORDS or synonyms(word) or occurs(word):
+        if word in STOP_WORDS or synonyms(word) or synonyms(stem(word)) or occurs(word):
             return word
         return _slips_of_stop_words().get(word) or next(
             (other for other in _doubled(word) if synonyms(other) or occurs(other)), word
