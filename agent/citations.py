@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from .events import Citation, Unsupported
 from .query import STOP_WORDS, Query
 from .search import SearchResult
-from .sentences import MAX_PIECE, split_sentences, unanswered
+from .sentences import MAX_PIECE, NAME, split_sentences, unanswered
 from .words import likeness, stem, words
 
 # A Markdown link in three parts, none of which can backtrack far: "[title](", a url (one level of brackets inside it is
@@ -34,7 +34,6 @@ _NOT_FOUND = re.compile(
 )
 _WHICH = re.compile(r"\bwhich\b", re.IGNORECASE)
 _WHAT = re.compile(r"\W*(?:what|how|did|does|do|is|are|was|were)\b", re.IGNORECASE)
-_NAMED = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")
 _PRONOUN = re.compile(r"\b(?:it|its|he|him|his|she|her|they|them|their)\b", re.IGNORECASE)
 _TO_THE_MODEL = re.compile(r"\b(?:you|your|yourself)\b|你|您", re.IGNORECASE)
 REPEATED = 0.8  # share of words in the same order that makes a sentence a repetition of another
@@ -263,7 +262,7 @@ def _asks_for_a_fact(question: str) -> bool:
     """Whether a question wants a person, a date, a measure, ..., or something of what it names, and does not speak to
     the model about itself."""
     wants = set(Query.parse(question).wants) - {"description"}
-    named = _WHAT.match(question) and _NAMED.search(question)
+    named = _WHAT.match(question) and NAME.search(question)
     return bool(wants or named or _WHICH.search(question)) and not _TO_THE_MODEL.search(question)
 
 

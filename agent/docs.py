@@ -161,7 +161,7 @@ def _pick(asked: Query, idf: dict[str, float], candidates: list[_Candidate]) -> 
         named = {stem(word) for word in words(candidate.title.partition(":")[0]) if word not in STOP_WORDS}
         score += OWN_PAGE * bool(named.intersection(asked.stems))
         if "number" in asked.wants or asked.measured:
-            score -= NO_NUMBER * (not asked.fit(ranked[0].sentence, named.union(asked.stems)))
+            score -= NO_NUMBER * (not ranked[0].fit)
         content = " ".join(r.sentence for r in ranked[:2] if r.score >= SECOND_SENTENCE * ranked[0].score)
         result = SearchResult(candidate.title, f"{candidate.name}#{candidate.number}", content, round(score, 6))
         scored.append((-score, candidate.name, candidate.number, result))

@@ -103,10 +103,11 @@ _PREPOSITIONS = frozenset("in on at near by from off above below along under beh
 
 @dataclass(frozen=True)
 class Ranked:
-    """A sentence with its score, from 0 to 1 + FIT_WEIGHT + OWN_WEIGHT."""
+    """A sentence with its score, from 0 to 1 + FIT_WEIGHT + OWN_WEIGHT + OPENING_WEIGHT, and the fit in it (0 to 1)."""
 
     score: float
     sentence: str
+    fit: float
 
 
 def weigh(query: Query, idf: Mapping[str, float]) -> dict[str, float]:
@@ -126,18 +127,20 @@ def rank_sentences(
     if not query.wants and titled.issuperset(query.stems):  # a name and nothing else: it asks what that is
         query = replace(query, wants=("description",))
     opens = opening and query.wants == ("description",) and not titled.isdisjoint(query.stems)
-    opens = opens and not any(query.fit(sentence, known) == 1 for sentence in sentences)  # "it is a ..." says it better
+    fits = [query.fit(sentence, known) for sentence in sentences]
+    opens = opens and 1 not in fits  # "it is a ..." says it better
     named = titled.intersection(query.stems) if titled.union(query.kinds).issuperset(query.stems) else frozenset()
     ranked = [
         Ranked(
             (1 - BEFORE_WEIGHT) * coverage(telling, sentence)
             + BEFORE_WEIGHT * coverage(telling, f"{before} {sentence}")
-            + FIT_WEIGHT * query.fit(sentence, known)
+            + FIT_WEIGHT * fit
             + OWN_WEIGHT * (bool(named) and _begins_with(named, sentence))  # the Rhine's length, not a bridge's
             + OPENING_WEIGHT * (opens and not before),
             sentence,
+            fit,
         )
-        for before, sentence in zip(["", *sentences], sentences, strict=False)
+        for before, sentence, fit in zip(["", *sentences], sentences, fits, strict=False)
     ]
     return sorted(ranked, key=lambda one: -one.score)
 
@@ -167,7 +170,7 @@ exactly actually ever"""
 _IDLE = frozenset(_IDLE_WORDS.split())  # that an answer need not repeat
 _SINGLING = frozenset("first second third fourth fifth sixth".split())  # and that it must
 _HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the first word tells what happened
-_NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")
+NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")  # a capital that begins no sentence
 _YEAR = re.compile(r"1\d{3}|20\d\d")
 # "the poet who wrote it", "the person the street is named after": whoever it is need not be called so
 _SOMEBODY = re.compile(r"\bthe (person|man|woman|place|thing|[a-z]+(?= (?:who|that|which|where|whose)\b))\b")
@@ -195,7 +198,7 @@ def _left_open(
     said = titled | _stems(" ".join([answer, *(source.content for source in cited)]))
     whole = len(words(answer)) >= WHOLE
     own = titled | _stems(answer) if whole else said
-    names = list(dict.fromkeys(_NAME.findall(question)))[:MAX_ASKED]
+    names = list(dict.fromkeys(NAME.findall(question)))[:MAX_ASKED]
     for name in names:
         if not any(likeness(stem(word), said) for word in words(name)):
             yield f"the cited result does not speak of {name}"

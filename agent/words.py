@@ -93,10 +93,13 @@ climb ascent summit; picture paint canvas portrait
 """
 
 
+def _entries(text: str) -> list[list[str]]:
+    return [entry.split() for entry in re.split(r"[;\n]", text) if entry.strip()]
+
+
 @lru_cache(maxsize=1)
 def _bases() -> dict[str, str]:
-    verbs = [entry.split() for entry in re.split(r"[;\n]", _IRREGULAR) if entry.strip()]
-    return {form: base for base, *forms in verbs for form in forms}
+    return {form: base for base, *forms in _entries(_IRREGULAR) for form in forms}
 
 
 @lru_cache(maxsize=65536)
@@ -128,8 +131,8 @@ def stem(word: str) -> str:
 @lru_cache(maxsize=2)
 def _groups(related: bool) -> dict[str, frozenset[int]]:
     groups: dict[str, set[int]] = {}
-    for number, group in enumerate(re.split(r"[;\n]", _SYNONYMS + (_RELATED if related else ""))):
-        for word in group.split():
+    for number, group in enumerate(_entries(_SYNONYMS + (_RELATED if related else ""))):
+        for word in group:
             groups.setdefault(stem(word), set()).add(number)
     return {word: frozenset(numbers) for word, numbers in groups.items()}
 
@@ -137,8 +140,7 @@ def _groups(related: bool) -> dict[str, frozenset[int]]:
 @lru_cache(maxsize=65536)
 def synonyms(word: str) -> tuple[str, ...]:
     """The words that stand in one group with a folded word: "irish", "ireland"."""
-    groups = [group.split() for group in re.split(r"[;\n]", _SYNONYMS)]
-    return tuple(other for group in groups if word in group for other in group if other != word)
+    return tuple(other for group in _entries(_SYNONYMS) if word in group for other in group if other != word)
 
 
 def likeness(asked: str, said: Iterable[str], related: bool = True) -> float:
