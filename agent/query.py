@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 
+from .looks import AGED, COUNT, LENGTH, LOOKS, MEASURE, NUMBER, ONE_OF, SPEAKING, UNITS, measures
 from .words import likeness, stem, words
 
 _STOP_WORDS = """a about an and any are as at be been but by can could did do does for from had has have he her him his
@@ -14,7 +14,7 @@ how i if in into is it its many me much my of on or our she should so some t tha
 this those to us was we were what when where which who whom whose why will with would you your"""
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
-# --- the kinds of answer, by the words that ask for them ----------------------------------------------------------
+# The kinds of answer, by the words that ask for them; what they look like is in looks.py.
 
 _AFTER_HOW = {
     "length": "tall high deep wide broad thick far",
@@ -55,15 +55,7 @@ _IF_NOTHING_ELSE = {  # nouns that often follow "which", but that many other que
     "name": "company firm team organisation organization group newspaper magazine publisher",
 }
 ROLES = frozenset(_IF_NOTHING_ELSE["person"].split())
-_ONE_OF = {  # kinds that are told by naming one of them: an answer to "what wood" need not say "wood"
-    "wood": "oak pine poplar spruce cedar balsa teak walnut mahogany ebony beech birch ash elm maple lime fir"
-    " cypress bamboo",
-    "metal": "iron steel copper bronze brass tin lead zinc silver gold platinum aluminium titanium nickel beryllium",
-    "stone": "marble granite limestone sandstone slate basalt jade flint chalk alabaster travertine porphyry",
-    "cloth": "cotton wool silk linen muslin velvet canvas satin felt lace leather",
-}
-_ONE_OF["material"] = " ".join([*_ONE_OF.values(), "stone brick concrete clay glass ivory bone plaster paper rubber"])
-_WHICH_OF = re.compile(rf"\b(?:what|which|kind|type|sort)(?: of)? ({'|'.join(_ONE_OF)})s?\b")
+_WHICH_OF = re.compile(rf"\b(?:what|which|kind|type|sort)(?: of)? ({'|'.join(ONE_OF)})s?\b")
 _DESCRIBE = re.compile(
     r"^\W*(?:(?i:tell \w+ about|explain|describe)\b|(?i:who)(?: is| was)? [A-Z][^\s,?!]*(?: [A-Z][^\s,?!]*)*[\s?!]*$)"
 )
@@ -74,113 +66,6 @@ _ASKING_ONLY = ("date", "person", "place", "name")  # an answer shows these with
 
 def _want(table: dict[str, str], word: str) -> str | None:
     return next((want for want, asking in table.items() if word in asking.split()), None)
-
-
-# --- the kinds of answer, by what they look like ------------------------------------------------------------------
-
-_ONE_NUMBER = (
-    r"(?:(?<!\w)(?<![A-Za-z]-)\d[\d.,]*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen"
-    r"|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
-    r"|hundred|thousand|million|billion|trillion|dozen|half|twice|single|pair)s?\b)"
-)
-_NUMBER = rf"{_ONE_NUMBER}(?:(?:\s|-|\sand\s|\sto\s){_ONE_NUMBER}){{0,4}}"
-_MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
-_YEAR = r"(?:1\d{3}|20\d\d)"
-_COUNT = re.compile(rf"(?!{_YEAR}\b(?!,\d))(?!\d+ {_MONTH}){_NUMBER}", re.IGNORECASE)  # a number, but no year or date
-
-_LENGTH = (
-    r"(?:kilo|centi|milli)?met(?:re|er)s?|[kcm]?m|feet|foot|ft|(?:nautical )?miles?|yards?|inch(?:es)?|fathoms?"
-    r"|light[- ]years?|leagues?|stor(?:e?ys?|ies)"
-)
-_TIME = r"years?|months?|weeks?|days?|hours?|minutes?|seconds?|nights?|decades?|centur(?:y|ies)|ms|min"
-_UNITS = {
-    "length": _LENGTH,
-    "length or time": f"{_LENGTH}|{_TIME}|pages?|words?",
-    "age": r"years?|months?|weeks?|days?",
-    "weight": r"kg|kilo(?:gram(?:me)?)?s?|gram(?:me)?s?|g|mg|t|tonnes?|tons?|pounds?|lbs?|ounces?|oz|stone",
-    "speed": r"km/h|kph|mph|m/s|knots?|(?:kilo)?met(?:re|er)s (?:an?|per) \w+|miles (?:an|per) \w+|\w+ per second",
-    "heat": r"degrees?|°\s?[CF]?|[CFK]|kelvins?|celsius",
-    "size": r"square|sq|km2|km²|m2|m²|hectares?|ha|acres?|cubic|lit(?:re|er)s?|parameters?|[KMGT]?i?B|\w*bytes?|pages?"
-    rf"|people|inhabitants|members|{_LENGTH}",
-    "money": r"euros?|dollars?|pounds?|pence|cents?|francs?|crowns?|yen|yuan|rupees?|marks?|guilders?|shillings?",
-}
-_MEASURED = "|".join([_LENGTH, _TIME, *(_UNITS[want] for want in ("weight", "speed", "money")), "degrees?"])
-_MEASURE = re.compile(rf"[\s-]*({_MEASURED})(?!\w)")
-_AGED = (
-    rf"\baged? (?:of |only )?{_NUMBER}|\bat (?:only )?\d\d\b"
-    rf"|\b(?:was|were|is|turned) (?:only |just |barely )?{_NUMBER}(?=[,.;]| when\b| at the\b)"
-)
-# Words that say which measure a number is. The first six lines are lengths in different directions.
-_MEASURES = """
-tall high elevation altitude above rise stand
-deep down below
-wide broad across wingspan diameter
-long stretch
-thick thickness
-far distance
-long last take during duration
-old age; heavy weigh mass; fast speed; large size area cover; hot cold temperature
-"""
-_UPPER = "A-Z" + "".join(filter(str.isupper, map(chr, range(0xC0, 0x250))))  # Latin letters
-_CAPITAL = (
-    rf"(?!(?:{_MONTH}|The|It|He|She|They|In|On|At|Its|His|Her|This|That|A|An|And|But|For|By|To|Of|From|After|When|As"
-    rf"|With|There|Their|These|One|Two|I)\b)[{_UPPER}][^\W\d_]*(?:['\u2019.-][^\W\d_]+)*"
-)
-_FULL_NAME = rf"{_CAPITAL}\.?(?:\s(?:(?:da|de|del|della|di|du|la|le|van|von|den|der|of|the|al|bin)\s)*{_CAPITAL}\.?)+"
-_PLACED = r"(?:in|at|on|near|off|above|below|between|outside|inside|along|beside|opposite|under|behind|from|to|into|of)"
-
-# Per kind: how well a pattern fits (0 to 1). What a group "new" matches must not consist of words of the query or the
-# passage's title alone: the Eiffel Tower does not stand in "the Eiffel Tower".
-_LOOKS: dict[str, list[tuple[float, str]]] = {
-    "date": [
-        (1.0, rf"\b{_YEAR}s?\b|\b\d{{1,2}} {_MONTH}\b|\b{_MONTH} \d|\d+ (?:BC|AD|BCE|CE)\b"),
-        (0.7, rf"\b(?:in|since|until|every|from|of|to|each|late|early|mid) {_MONTH}\b|\bcentury\b|\d ?[ap]\.?m\b"),
-        (0.5, r"\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b|\b(?:spring|summer|autumn|winter|o'clock|noon)\b"),
-        (0.3, r"\b(?:every|after|before|during|until) \w+|\bdays?\b|\byears?\b"),
-    ],
-    "person": [
-        (1.0, rf"\b[Bb]y (?:the )?(?:[\w-]+ ){{0,4}}?(?P<new>{_FULL_NAME})|(?<=[\w,;:)] )(?P<new2>{_FULL_NAME})"),
-        (0.9, rf"(?P<new>{_FULL_NAME})"),
-        (0.7, rf"\b[Bb]y (?:the )?(?:[\w-]+ ){{0,3}}?(?P<new>{_CAPITAL})"),
-        (0.5, rf"(?<=[\w,;:] )(?<! in )(?<! at )(?<! near )(?<! church of )(?<! city of )(?P<new>{_CAPITAL})"),
-        (0.3, r"\bby (?:a|an|the|two|three|its|his|her|local)\b"),
-    ],
-    "place": [
-        (1.0, rf"\b{_PLACED} (?:the )?(?:[\w-]+ (?:of )?(?:the )?)?(?P<new>{_CAPITAL})"),
-        (0.6, rf"\b{_PLACED} (?:the|an?|its) "),
-        (0.3, rf"(?<=[a-z,] )(?P<new>{_CAPITAL})"),
-    ],
-    "name": [
-        (1.0, r"\b(?:called|named|nicknamed|known (?:\w+ )?as|titled|entitled|baptised|christened|dubbed|names?)\b"),
-        (0.8, rf"(?<=[a-z], )(?P<new>{_CAPITAL})[^,.;]*[,.;]"),  # his base, Framheim, on the ice
-        (0.8, '[\u201c"\u2018][^\u201d"\u2019]+[\u201d"\u2019]'),
-        (0.5, rf"(?<=[a-z] )(?P<new>{_CAPITAL})"),
-    ],
-    "reason": [
-        (1.0, r"\b(?:because|since|so that|so as|due to|in order|owing to|thanks to|reasons?|on account)\b"),
-        (0.6, r"\b(?:to (?!the|a|an|its|his|her)[a-z]{3,}|for (?:its|their|the)|as|after)\b"),
-    ],
-    "description": [(1.0, r"\b(?:is|was|are|were) (?:an?|the|one|among)\b"), (0.6, r", (?:an?|the) \w+")],
-    "frequency": [(1.0, r"\b(?:every|once|twice|times|daily|weekly|monthly|yearly|annual(?:ly)?|each|per|hourly)\b")],
-    "colour": [
-        (
-            1.0,
-            r"(?P<new>\b(?i:red|blue|green|yellow|white|black|gr[ea]y|orange|brown|pink|purple|gold|silver|scarlet)\b)",
-        )
-    ],
-    "food": [
-        (1.0, r"\b(?:feeds?|feeding|fed|lives?|living|preys?|diet|dines?) (?:\w+ ){0,3}?(?:on|of|is|was)\b|\beats?\b"),
-        (0.7, r"\b(?:ate|eating|eaten|diet|prey|hunts?|catch(?:es)?|fed|food)\b"),
-    ],
-}
-_LOOKS["named place"] = sorted(_LOOKS["place"] + _LOOKS["name"], reverse=True)  # the island is called Olkhon
-_LOOKS |= {kind: [(1.0, rf"\b(?:{'|'.join(names.split())})\b")] for kind, names in _ONE_OF.items()}
-_SPEAKING = (*_ONE_OF, "colour", "food", "frequency")  # what is found of these is hardly ever meant otherwise
-
-
-@lru_cache(maxsize=1)
-def _measures() -> list[frozenset[str]]:
-    return [frozenset(map(stem, line.split())) for line in re.split(r"[;\n]", _MEASURES.strip())]
 
 
 @dataclass(frozen=True)
@@ -228,7 +113,7 @@ class Query:
                 wants.append(want)
                 if want in _ASKING_ONLY:
                     asking.add(stem(word))
-                elif want in _UNITS and word not in ("weigh", "cost"):
+                elif want in UNITS and word not in ("weigh", "cost"):
                     kinds.add(stem(word))
         for vague in ("name", "number"):  # "when was it named", "how much does it weigh": the other one says more
             if len(set(wants)) > 1:
@@ -250,7 +135,7 @@ class Query:
     @property
     def measured(self) -> bool:
         """Whether a number with a unit is wanted."""
-        return any(want in _UNITS for want in self.wants)
+        return any(want in UNITS for want in self.wants)
 
     def fit(self, sentence: str, known: Collection[str]) -> float:
         """From 0 to 1: does `sentence` hold the kinds of thing that are wanted? 0 when the query names no kind.
@@ -266,23 +151,23 @@ class Query:
         for "how deep", a number behind which depth is spoken of. To be asked where `fit` is 1."""
         said = set(map(stem, words(sentence)))
         if self.measured:
-            return any(said & measure for measure in _measures() if measure.intersection(self.stems))
-        return any(want in _SPEAKING for want in self.wants)
+            return any(said & measure for measure in measures() if measure.intersection(self.stems))
+        return any(want in SPEAKING for want in self.wants)
 
     def _fit_one(self, want: str, sentence: str, known: Collection[str]) -> float:
         if want == "number":
             return self._fit_number(sentence)
-        if want in _UNITS:
-            if match := re.search(rf"{_NUMBER}[\s-]*(?:\w+ and a half )?({_UNITS[want]})(?!\w)", sentence):
+        if want in UNITS:
+            if match := re.search(rf"{NUMBER}[\s-]*(?:\w+ and a half )?({UNITS[want]})(?!\w)", sentence):
                 return 0.5 if self._measures_another(want, match[1], sentence) else 1.0
-            if want == "heat" and re.search(rf"\btemperatures? (?:\w+ ){{0,2}}{_NUMBER}", sentence):
+            if want == "heat" and re.search(rf"\btemperatures? (?:\w+ ){{0,2}}{NUMBER}", sentence):
                 return 1.0
             if want == "money" and re.search(r"[$€£¥]\s?\d", sentence):
                 return 1.0
-            if want == "age" and re.search(_AGED, sentence):
+            if want == "age" and re.search(AGED, sentence):
                 return 1.0
-            return 0.3 if want != "money" and _COUNT.search(sentence) else 0.0
-        for worth, pattern in _LOOKS[want]:
+            return 0.3 if want != "money" and COUNT.search(sentence) else 0.0
+        for worth, pattern in LOOKS[want]:
             for match in re.finditer(pattern, sentence):
                 names = [name for name in match.groupdict().values() if name]
                 if not names or any(stem(word) not in known for word in words(names[0])):
@@ -294,12 +179,12 @@ class Query:
         said = set(map(stem, words(sentence)))
         if unit in ("pound", "pounds"):
             return want == ("money" if said & {stem("weigh"), stem("heavy"), stem("mass")} else "weight")
-        if not re.fullmatch(_LENGTH, unit):
+        if not re.fullmatch(LENGTH, unit):
             return False
         if want == "size":
-            return any(said & measure for measure in _measures()[:2])  # how big it is, and not how high
-        told = [bool(said & measure) for measure in _measures()[:6]]
-        asked = [not measure.isdisjoint(self.stems) for measure in _measures()[:6]]
+            return any(said & measure for measure in measures()[:2])  # how big it is, and not how high
+        told = [bool(said & measure) for measure in measures()[:6]]
+        asked = [not measure.isdisjoint(self.stems) for measure in measures()[:6]]
         if any(map(min, told, asked)):
             return False
         _, deep, wide, _, thick, _ = asked  # a bare length may be a height, but hardly ever one of these
@@ -309,8 +194,8 @@ class Query:
         """1: the counted thing follows a number within three words; 0.8: both occur; 0.5: a number. For "how
         many", a number with the unit of a measure counts nothing else."""
         best = 0.0
-        for match in _COUNT.finditer(sentence):
-            measure = _MEASURE.match(sentence, match.end())
+        for match in COUNT.finditer(sentence):
+            measure = MEASURE.match(sentence, match.end())
             if self.many and measure and stem(words(measure[1])[0]) != self.counted:
                 continue
             best = max(best, 0.5)
