@@ -11,9 +11,9 @@ few words), lacks one of these:
 - each name in the question ("Bergen"), and what singles out one of several ("the second keeper", "RTX 4090");
 - what is counted ("how many steps"); where a date or a place is wanted, what happened then or there ("when was it
   opened"), and that not in brackets;
-- half of the other words, and half of them without the role that only leads to what is asked ("the composer of ...").
-  Those that only name the kind of answer ("which island") are left out, and what can only be meant as the answer (a
-  wood for "what wood", a depth for "how deep") counts as a word that is met;
+- half of the other words; where a role only leads to what is asked ("the composer of ..."), also half of them without
+  it, half of those before it, and the last one of all. Those that only name the kind of answer ("which island") are
+  left out; what can only be meant as the answer (a wood for "what wood", a depth for "how deep") counts as one met;
 - the wanted kind of thing: a date, a person, a number with a unit of the measure (and no depth for "how tall").
 
 It also does when none of its titles, but that of another result, has a word of the question, or when another result has
@@ -26,7 +26,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .query import ROLES, Query
+from .query import ROLES, STOP_WORDS, Query
 from .search import SearchResult
 from .spelling import mended
 from .words import CJK_RUN, likeness, stem, words
@@ -166,7 +166,7 @@ MAX_ASKED = 100  # words of a question that are looked for; a longer one is a pa
 MAX_PIECE = 500  # characters of a sentence that are looked at together: telling what it holds may take their square
 WHOLE = 8  # words from which an answer must itself speak of what was asked; a shorter one leaves it to its source
 _IDLE_WORDS = """get become come up kind sort type still now also tell explain describe after new latest current recent
-exactly actually ever"""
+exactly actually ever under"""
 _IDLE = frozenset(_IDLE_WORDS.split())  # that an answer need not repeat
 _SINGLING = frozenset("first second third fourth fifth sixth".split())  # and that it must
 _HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the first word tells what happened
@@ -175,7 +175,13 @@ _YEAR = re.compile(r"1\d{3}|20\d\d")
 # "the poet who wrote it", "the person the street is named after": whoever it is need not be called so
 _SOMEBODY = re.compile(r"\bthe (person|man|woman|place|thing|[a-z]+(?= (?:who|that|which|where|whose)\b))\b")
 _PREFACE = re.compile(r"^\W*[A-Za-z][a-z ,']{0,60}(?:[?!.:]\s+(?=\S)|,\s+(?=[WH][a-z]+ ))")  # "Could you look this up?"
-_THROUGH = re.compile(r"\bthe (?:[\w-]+ ){0,2}?([a-z]+)(?= of\b| who\b)")
+_THROUGH = re.compile(r"\bthe (?:[\w-]+ ){0,2}?([a-z]+)(?= of\b)|['\u2019]s? (?:first |last |best )?([a-z]+)\b")
+_LEADING_WORDS = """teacher student pupil friend rival successor predecessor heir doctor physician judge keeper guard
+manager editor translator publisher patron sponsor maker builder discoverer commander mayor governor chairman secretary
+treasurer curator conductor coach winner employer biographer illustrator producer bishop pilot gardener cook engraver
+printer surveyor foreman carpenter nurse librarian head ruler developer buyer child parent uncle aunt cousin nephew
+colleague assistant partner master servant capital"""
+_LEADING = ROLES.union(_LEADING_WORDS.split())
 _BRACKETS = re.compile(r"\([^()]*\)")
 _ANOTHERS_BIRTH = re.compile(r"\bg(?:i|a)v(?:e|es|en|ing) birth\b", re.IGNORECASE)
 
@@ -221,11 +227,15 @@ def _left_open(
     fits = {piece: asked.fit(piece, titled.union(asked.stems)) for piece in pieces}
     told = any(fit == 1 and asked.speaks(piece) for piece, fit in fits.items())
     cjk = bool(CJK_RUN.search(question))
-    middle = [word for word in _THROUGH.findall(question) if word in ROLES][-1:]
-    led = _SOMEBODY.search(question)
-    before = words(question[: led.start()]) if led else []
-    # "the composer of Carmen" only leads to what is asked about him, and "the man who wrote it" to his "wife".
-    for counted in about, [word for word in about if word not in middle], [word for word in about if word in before]:
+    # "The first composer of Carmen" only leads to what is asked about him, "the man who wrote it" to his "wife" and to
+    # where he "lived".
+    parts = [about]
+    for led in filter(None, (_SOMEBODY.search(question), _through(question))):
+        last = [word for word in words(question[led.end() :]) if word not in STOP_WORDS][-1:]
+        last = [word for word in last if not likeness(stem(word), own)]  # "live" by "her home"
+        for part in words(question[: led.start()]), last, set(about).difference(led.groups()):
+            parts.append([word for word in about if word in part])
+    for counted in parts:
         half = (len(counted) + told) / 2 if not cjk else len(counted) - 1 + told  # pairs are not all words
         lacking = [word for word in missing if word in counted]
         if lacking and len(lacking) > half:
@@ -246,6 +256,12 @@ def _left_open(
         stems = _stems(f"{result.title} {result.content}")
         if sum(likeness(term, stems) > 0 for term in terms) > most:
             yield f"{result.url} speaks of more of what was asked"
+
+
+def _through(question: str) -> re.Match[str] | None:
+    """Where a question names one whom it asks about only by a role, the last of them: "the first composer of"."""
+    found = [match for match in _THROUGH.finditer(question) if match[match.lastindex or 0] in _LEADING]
+    return found[-1] if found else None
 
 
 def _speaks(said: set[str], word: str) -> bool:

@@ -465,3 +465,25 @@ def test_who_is_only_led_to_is_no_answer():
     question = "Who was the teacher of the person who painted Nighthawk?"
     _, unsupported = check(f"{film.content} [Nighthawk](film.md#1)", question, [film])
     assert unsupported == [("question", "the cited result does not speak of 'teacher'")]
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ("Which school did Nighthawk's painter lead?", "lead"),
+        ("Which school did the first painter of Nighthawk lead?", "lead"),
+        ("Who was the wife of the painter of Nighthawk?", "wife"),
+        ("Under whom did the artist who painted Nighthawk study?", "study"),
+        ("Who married the pupil of Ada Brook?", "married"),
+    ],
+)
+def test_what_is_asked_about_a_role_must_be_spoken_of(question, word):
+    film = SearchResult("Nighthawk", "film.md#1", "Nighthawk was first painted by Ada Brook and her pupil Eva Lund.")
+    _, unsupported = check(f"{film.content} [Nighthawk](film.md#1)", question, [film])
+    assert unsupported == [("question", f"the cited result does not speak of {word!r}")]
+
+
+def test_a_role_that_is_itself_asked_for_is_an_answer():
+    film = SearchResult("Nighthawk", "film.md#1", "Nighthawk was first painted by Ada Brook and her pupil Eva Lund.")
+    for question in ("Who was the painter of Nighthawk?", "Who was Ada Brook's pupil?", "Name the pupil of Ada Brook."):
+        assert check(f"{film.content} [Nighthawk](film.md#1)", question, [film]) == (["film.md#1"], [])
