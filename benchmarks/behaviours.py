@@ -42,6 +42,7 @@ from longhand.agent.events import Answer, Event, Finished, ToolCall, ToolRespons
 SEED = 434343  # training draws from other ones
 BEHAVIOURS = ("fact", "about", "two hops", "missing", "talk", "correction", "limit", "orders", "chat")
 PER_FOLDER = 20
+NAMING = {"person": ("who",), "place": ("where", "name"), "thing": ("name", "thing", "where")}  # values that name one
 
 
 @dataclass
@@ -74,12 +75,15 @@ class World:
         (self.folder / name).write_text(f"# {subject.name}\n\n{text}\n", "utf-8")
         return name
 
-    def facts(self, subject: Subject, count: int, families: list[str] | None = None) -> list[Fact]:
-        """Facts of a subject, none of a family twice, none of those whose questions `families` holds."""
+    def facts(
+        self, subject: Subject, count: int, families: list[str] | None = None, unlike: str | None = None
+    ) -> list[Fact]:
+        """Facts of a subject, none of a family twice, none of those whose questions `families` holds, and none whose
+        value is of the kind of subject `unlike`."""
         seen, facts = list(families or []), []
         while len(facts) < count:
             fact = self.writer.fact(subject)
-            if fact.family.questions not in seen:
+            if fact.family.questions not in seen and (unlike is None or fact.family.value not in NAMING[unlike]):
                 seen.append(fact.family.questions)
                 facts.append(fact)
         return facts
@@ -116,7 +120,8 @@ class World:
         link = self.writer.link()
         fact = self.writer.fact(link.value, named=link.phrase)
         others = self.facts(link.value, 2, [fact.family.questions])
-        self.document(link.subject, [link.statement, *(f.statement for f in self.facts(link.subject, 1))])
+        other = self.facts(link.subject, 1, unlike=link.value.kind)[0]  # no second designer of the same bridge
+        self.document(link.subject, [link.statement, other.statement])
         name = self.document(link.value, [fact.statement, *(other.statement for other in others)])
         return Trial("", Case(self.folder, self.asked(fact.question), (fact.value,), name))
 

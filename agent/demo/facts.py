@@ -144,30 +144,71 @@ thing # place # What is {s}? | Tell me about {s}. | What kind of place is {s}? #
 LINKS = tuple(
     Link(*row)
     for row in _rows("""
-person # thing # the designer of {s} | the architect of {s} | the person who designed {s} | the architect who designed {s} | {s}'s designer # {s} was designed by {v} | {v} designed {s} | The architect of {s} was {v} | {s}, a work of the architect {v}, won a medal
-person # thing # the builder of {s} | the person who built {s} | the engineer who built {s} | the engineer of {s} # {s} was built by {v} | The builder of {s} was {v} | {s} was built by the engineer {v}
-person # thing # the inventor of {s} | the person who invented {s} | the man who invented {s} | the woman who invented {s} # {s} was invented by {v} | {v} invented {s} | The inventor of {s} is {v}
-person # thing # the discoverer of {s} | the person who discovered {s} | the astronomer who discovered {s} | the scientist who discovered {s} # {s} was discovered by {v} | {v} discovered {s} | It was {v} who found {s}
-person # thing # the author of {s} | the writer of {s} | the person who wrote {s} | the poet who wrote {s} | {s}'s author # {s} was written by {v} | {v} is the author of {s} | {v} wrote {s} as a young teacher
-person # thing # the founder of {s} | the person who founded {s} | the person who established {s} | the man who started {s} # {s} was founded by {v} | The founder of {s} was {v} | {v} established {s}
-person # thing # the director of {s} | the head of {s} | the first director of {s} | the leader of {s} # The director of {s} is {v} | {v} leads {s} | The first head of {s} was {v}
-person # thing # the painter of {s} | the artist who painted {s} | the person who made {s} | the sculptor of {s} # {s} was painted by {v} | {v} made {s} | {s} is the work of {v}
-person # thing # the composer of {s} | the person who composed {s} | the composer who wrote {s} # {s} was composed by {v} | {v} composed {s} | The composer of {s} was {v}
-person # thing # the owner of {s} | the person who owns {s} | the first owner of {s} # {s} is owned by {v} | The owner of {s} is {v} | {s} belongs to {v}
-person # thing # the person after whom {s} is named | the person {s} is named after | the person who gave {s} its name # {s} is named after {v} | {s} takes its name from {v}
-person # thing # the captain of {s} | the commander of {s} | the person who commanded {s} # {s} was commanded by {v} | The captain of {s} was {v} | {v} was the captain of {s}
-person # place # the king of {s} | the queen of {s} | the ruler of {s} | the person who discovered {s} | the first person to climb {s} # The ruler of {s} was {v} | {v} ruled {s} | The first to reach {s} was {v} | {s} was first climbed by {v}
-person # person # the teacher of {s} | the person who taught {s} | {s}'s teacher # {s} studied under {v} | {s} was taught by {v} | The teacher of {s} was {v}
-person # person # the wife of {s} | the husband of {s} | {s}'s wife | {s}'s husband | the person {s} married # {s} married {v} | {v} married {s} | {s} was married to {v}
-person # person # the father of {s} | the mother of {s} | {s}'s father | {s}'s mother | the son of {s} | the daughter of {s} | the brother of {s} # {s} was the child of {v} | {v} was the father of {s} | The mother of {s} was {v} | {s} had a child, {v}
-place # person # the town where {s} was born | the city where {s} was born | the birthplace of {s} | the place where {s} was born # {s} was born in {v} | {s} came from {v}
-place # person # the town where {s} lived | the city where {s} died | the place where {s} is buried | the city in which {s} worked # {s} lived and died in {v} | {s} is buried in {v} | {s} worked in {v} until the end
-place # thing # the city where {s} stands | the town where {s} is | the city in which {s} is located | the place where {s} is kept # {s} stands in {v} | {s} is located in {v} | {s} can be found in {v}
-place # place # the capital of {s} | the largest city of {s} | the main town of {s} # The capital of {s} is {v} | {v} is the capital of {s} | {v} is the largest city of {s}
-place # place # the lake that {s} flows into | the sea into which {s} flows | the river that flows through {s} | the mountain above {s} # {s} flows into {v} | {v} lies beside {s} | {v} flows through {s}
-place # animal # the island where {s} lives | the place where {s} is found | the country where {s} lives | the home of {s} # {s} lives on {v} | {s} is found in {v} | The home of {s} is {v}
-thing # thing # the company that made {s} | the company that built {s} | the maker of {s} | the company behind {s} # {s} was made by {v} | {v} built {s} | {s} is a product of {v}
-thing # person # the school where {s} studied | the university where {s} taught | the book that {s} wrote | the ship that {s} commanded # {s} studied at {v} | {s} taught at {v} | {s} wrote {v} | {s} commanded {v}
+person # thing # the designer of {s} | the person who designed {s} | the man who designed {s} | {s}'s designer # {s} was designed by {v} | {v} designed {s} | The designer of {s} was {v} | {s}, designed by {v}, won a medal
+person # thing # the architect of {s} | the architect who designed {s} | {s}'s architect # The architect of {s} was {v} | {s} was designed by the architect {v} | {s} is a work of the architect {v} | {s} had {v} as its architect
+person # thing # the builder of {s} | the person who built {s} | the engineer who built {s} | {s}'s builder # {s} was built by {v} | The builder of {s} was {v} | {v} built {s} | {s} was built by the engineer {v}
+person # thing # the inventor of {s} | the person who invented {s} | the man who invented {s} | the woman who invented {s} | {s}'s inventor # {s} was invented by {v} | {v} invented {s} | The inventor of {s} is {v} | {s} is an invention of {v}
+person # thing # the discoverer of {s} | the person who discovered {s} | the astronomer who discovered {s} | the scientist who found {s} | {s}'s discoverer # {s} was discovered by {v} | {v} discovered {s} | It was {v} who found {s} | The discoverer of {s} was {v}
+person # thing # the author of {s} | the writer of {s} | the person who wrote {s} | the author who wrote {s} | {s}'s author # {s} was written by {v} | {v} is the author of {s} | {v} wrote {s} as a young teacher | The author of {s} was {v} | {s} is a book by {v}
+person # thing # the poet who wrote {s} | the poet behind {s} # {s} is a poem by {v} | {s} was written by the poet {v} | The poet {v} wrote {s}
+person # thing # the founder of {s} | the person who founded {s} | the woman who founded {s} | the man who started {s} | {s}'s founder # {s} was founded by {v} | The founder of {s} was {v} | {v} established {s} | {v} founded {s} | {v} started {s}
+person # thing # the director of {s} | the head of {s} | the person who leads {s} | {s}'s director | {s}'s head # The director of {s} is {v} | {v} leads {s} | {s} is led by {v} | At the head of {s} is {v}
+person # thing # the first director of {s} | the first head of {s} | {s}'s first director # The first director of {s} was {v} | {v} was the first to lead {s} | {s} was first led by {v}
+person # thing # the painter of {s} | the artist who painted {s} | the person who painted {s} | {s}'s painter # {s} was painted by {v} | {v} painted {s} | {s} is a painting by {v} | The painter of {s} was {v}
+person # thing # the sculptor of {s} | the sculptor who made {s} | the artist who carved {s} | {s}'s sculptor # {s} was carved by {v} | {v} made {s} | The sculptor of {s} was {v} | {s} is the work of {v}
+person # thing # the composer of {s} | the person who composed {s} | the composer who wrote {s} | {s}'s composer # {s} was composed by {v} | {v} composed {s} | The composer of {s} was {v} | The music of {s} is by {v}
+person # thing # the owner of {s} | the person who owns {s} | {s}'s owner # {s} is owned by {v} | The owner of {s} is {v} | {s} belongs to {v} | {v} owns {s}
+person # thing # the first owner of {s} | {s}'s first owner | the person who first owned {s} # The first owner of {s} was {v} | {s} first belonged to {v} | {v} was the first to own {s}
+person # thing # the person who bought {s} | the buyer of {s} | the man who bought {s} # {s} was bought by {v} | {v} bought {s} | {s} was sold to {v} | The buyer of {s} was {v}
+person # thing # the person after whom {s} is named | the person {s} is named after | the person who gave {s} its name | the man {s} was named after | the scientist that {s} is named for # {s} is named after {v} | {s} takes its name from {v} | {s} was named for {v} | {v} gave {s} its name
+person # thing # the captain of {s} | the commander of {s} | the person who commanded {s} | {s}'s captain # {s} was commanded by {v} | The captain of {s} was {v} | {v} was the captain of {s} | {v} commanded {s}
+person # thing # the translator of {s} | the person who translated {s} | {s}'s translator # {s} was translated by {v} | {v} translated {s} | The translator of {s} was {v}
+person # thing # the developer of {s} | the person who developed {s} | the researcher who proposed {s} | the creator of {s} | {s}'s creator # {s} was developed by {v} | {v} developed {s} | {s} was proposed by {v} | {s} is the work of {v}
+person # thing # the winner of {s} | the person who won {s} | {s}'s winner # {s} was won by {v} | {v} won {s} | The winner of {s} was {v}
+person # thing # the person who paid for {s} | the sponsor of {s} | {s}'s sponsor # {s} was paid for by {v} | {v} paid for {s} | The sponsor of {s} was {v}
+person # thing # the person who opened {s} | the king who opened {s} | the minister who opened {s} # {s} was opened by {v} | {v} opened {s} | It was {v} who opened {s}
+person # thing # the editor of {s} | the person who edited {s} | {s}'s editor | the publisher of {s} # {s} was edited and published by {v} | {v} edited and published {s} | The editor and publisher of {s} was {v}
+person # place # the king of {s} | the ruler of {s} | the person who ruled {s} | {s}'s ruler # The king of {s} was {v} | {v} ruled {s} | {s} was ruled by {v}
+person # place # the queen of {s} | {s}'s queen | the woman who ruled {s} # The queen of {s} was {v} | {v} was the queen of {s} | {v} ruled {s} as its queen
+person # place # the mayor of {s} | the governor of {s} | {s}'s mayor | the person who governs {s} # The mayor of {s} is {v} | {v} is the mayor of {s} | {s} is governed by {v}
+person # place # the person who discovered {s} | the explorer who discovered {s} | the first person to reach {s} | the sailor who found {s} # {s} was discovered by {v} | The first to reach {s} was {v} | {v} discovered {s} | It was {v} who found {s}
+person # place # the first person to climb {s} | the person who first climbed {s} | the man who first climbed {s} # {s} was first climbed by {v} | {v} was the first to climb {s} | The first to reach the top of {s} was {v}
+person # place # the founder of {s} | the person who founded {s} | {s}'s founder # {s} was founded by {v} | {v} founded {s} | The founder of {s} was {v}
+person # person # the teacher of {s} | the person who taught {s} | {s}'s teacher # {s} studied under {v} | {s} was taught by {v} | The teacher of {s} was {v} | {v} taught {s}
+person # person # the student of {s} | the pupil of {s} | {s}'s student | {s}'s most famous student # {v} studied under {s} | {v} was taught by {s} | The student of {s} was {v} | {s} taught {v}
+person # person # the wife of {s} | the husband of {s} | {s}'s wife | {s}'s husband | the person {s} married | the woman {s} married # {s} married {v} | {v} married {s} | {s} was married to {v}
+person # person # the father of {s} | {s}'s father | the man whose child was {s} # {s} was the child of {v} | {v} was the father of {s} | The father of {s} was {v}
+person # person # the mother of {s} | {s}'s mother # The mother of {s} was {v} | {v} was the mother of {s} | {s} was the child of {v}
+person # person # the son of {s} | the daughter of {s} | {s}'s son | {s}'s daughter | the child of {s} # {s} had a child, {v} | {v} was the child of {s} | The child of {s} was {v}
+person # person # the brother of {s} | the sister of {s} | {s}'s brother | {s}'s sister # {v} grew up with {s}, in one family | {s} and {v} were brother and sister | {s} was brought up with {v}, of the same parents
+person # person # the successor of {s} | {s}'s successor | the person who succeeded {s} | the person who followed {s} # {s} was followed by {v} | {v} succeeded {s} | The successor of {s} was {v}
+person # person # the friend of {s} | {s}'s best friend | {s}'s friend # {s} had a friend, {v} | The best friend of {s} was {v} | {v} was the best friend of {s}
+place # person # the town where {s} was born | the city where {s} was born | the birthplace of {s} | the place where {s} was born | the country in which {s} was born | {s}'s birthplace # {s} was born in {v} | {s} came from {v} | The birthplace of {s} is {v} | {v} was the birthplace of {s}
+place # person # the town where {s} lived | the city where {s} lived | the town in which {s} lived | {s}'s home # {s} lived in {v} | {s} made a home in {v} | {v} was where {s} lived
+place # person # the city where {s} died | the town in which {s} died | the place where {s} died # {s} died in {v} | {v} was where {s} died | Death found {s} in {v}
+place # person # the place where {s} is buried | the town where {s} is buried # {s} is buried in {v} | The grave of {s} is in {v} | {s} was buried in {v}
+place # person # the city in which {s} worked | the town where {s} worked | the city where {s} taught # {s} worked in {v} | {s} taught in {v} until the end | {v} was where {s} worked and taught
+place # thing # the city where {s} stands | the town where {s} is | the city in which {s} is located | the town {s} stands in # {s} stands in {v} | {s} is located in {v} | {s} can be found in {v}
+place # thing # the place where {s} is kept | the city where {s} is on show | the town that keeps {s} # {s} is kept in {v} | {s} is on show in {v} | {v} keeps {s}
+place # thing # the city where {s} was invented | the town in which {s} was made | the place where {s} was built # {s} was first made in {v} | {v} is where {s} was made
+place # place # the capital of {s} | {s}'s capital | the city that is the capital of {s} # The capital of {s} is {v} | {v} is the capital of {s} | {s} has {v} as its capital
+place # place # the largest city of {s} | {s}'s largest city | the biggest city of {s} | the main town of {s} # {v} is the largest city of {s} | The largest city of {s} is {v} | The biggest town of {s} is {v}
+place # place # the lake that {s} flows into | the sea into which {s} flows | the river {s} flows into # {s} flows into {v} | {s} ends at {v} | The waters of {s} flow into {v}
+place # place # the river that flows through {s} | the river on which {s} lies # {v} flows through {s} | {s} lies on {v} | Through {s} flows {v}
+place # place # the mountain above {s} | the mountain that rises above {s} # {v} rises above {s} | Above {s} rises {v} | {s} lies below {v}
+place # place # the country where {s} lies | the country to which {s} belongs | the island on which {s} lies # {s} lies in {v} | {s} belongs to {v} | {s} is a part of {v}
+place # animal # the island where {s} lives | the place where {s} is found | the country where {s} lives | the home of {s} # {s} lives in {v} | {s} is found in {v} | The home of {s} is {v} | {v} is the home of {s}
+thing # thing # the company that made {s} | the company that built {s} | the maker of {s} | the company behind {s} | {s}'s maker # {s} was made by {v} | {v} built {s} | {s} is a product of {v} | The maker of {s} is {v}
+thing # thing # the museum that holds {s} | the museum where {s} is kept | the collection that {s} belongs to # {s} is kept in {v} | {v} holds {s} | {s} belongs to the collection of {v}
+thing # thing # the ship that carried {s} | the ship on which {s} arrived # {s} was carried by {v} | {v} carried {s} | {s} arrived on {v}
+thing # thing # the model from which {s} was made | the model that {s} is based on | the project that {s} came from # {s} is based on {v} | {s} was made from {v} | {v} is what {s} was made from
+thing # thing # the program that uses {s} | the engine that runs {s} | the system that {s} is part of # {v} uses {s} | {s} is a part of {v} | {s} is used by {v}
+thing # person # the school where {s} studied | the university where {s} studied | the university that {s} attended # {s} studied at {v} | {s} was a student at {v} | {s} attended {v}
+thing # person # the university where {s} taught | the school where {s} taught | the institute where {s} worked # {s} taught at {v} | {s} worked at {v} as a teacher | {s} had a post at {v}
+thing # person # the book that {s} wrote | the novel {s} wrote | {s}'s book | the first book of {s} # {s} wrote {v} | {v} was written by {s} | {s} is the author of {v}
+thing # person # the ship that {s} commanded | the ship {s} commanded | {s}'s ship # {s} commanded {v} | {s} was the captain of {v} | {v} was commanded by {s}
+thing # person # the company that {s} founded | the company {s} started | {s}'s company # {s} founded {v} | {v} was founded by {s} | {s} started {v} | The founder of {v} was {s}
+thing # person # the bridge that {s} designed | the building {s} designed | the machine that {s} invented | the library that {s} wrote # {s} designed {v} | {v} was designed by {s} | {v} is the work of {s}
 """)
 )  # fmt: skip
 

@@ -86,8 +86,14 @@ class Writer:
             return Subject(name, name, kind)
         if form < 0.80:  # a technical name
             letters = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.randint(2, 4)))
-            name = rng.choice((letters, f"{letters}-{rng.randint(1, 99)}", f"{words.name(rng)}-{rng.randint(1, 99)}B",
-                               f"{words.name(rng)}{letters}", f"{words.name(rng)}-{letters}"))  # fmt: skip
+            name = rng.choice((
+                letters, f"{letters}-{rng.randint(1, 99)}", f"{words.name(rng)}-{rng.randint(1, 99)}B",
+                f"{words.name(rng)}{letters}", f"{words.name(rng)}-{letters}", f"{words.name(rng)}{words.name(rng)}",
+                f"{words.made_up(rng)}.{rng.choice(('cpp', 'py', 'js', 'ai', 'org', 'rs', 'io'))}", words.made_up(rng),
+                f"{rng.choice(words.NOUNS)}{rng.choice(words.NOUNS)}", f"{words.name(rng)} {rng.randint(2, 99)}",
+                f"{rng.choice(words.ADJECTIVES)}-{rng.choice(words.NOUNS)} {rng.choice(words.NOUNS)}",
+                f"{words.name(rng)} {rng.choice(words.NOUNS)} {rng.choice(words.NOUNS)}",
+            ))  # fmt: skip
             return Subject(name, name, kind)
         if form < 0.92:  # a common noun phrase
             name = f"{rng.choice((words.made_up(rng), rng.choice(words.ADJECTIVES)))} {rng.choice(words.NOUNS)}"

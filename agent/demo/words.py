@@ -54,6 +54,15 @@ weapon weather week weight west whale wheat wheel wife wild wind window wine win
 wool word work worker world worm writer yard year youth zone
 """.split()
 
+# Nouns that a question of two hops asks for first ("the director of the museum"): none of them is a part of a thing.
+LED_TO = frozenset("""
+artist author boy brother capital captain child city company composer country daughter director doctor editor emperor
+engineer father founder friend governor guard guide head home husband inventor island judge king lake leader library
+machine maker man master mayor minister monk mother mountain museum owner painter parent partner person pilot place poet
+president priest prince prophet queen river ruler sailor saint school scientist sculptor sea servant ship singer sister
+slave soldier son student teacher town uncle university wife winner woman worker writer
+""".split())  # fmt: skip
+
 ADJECTIVES = """
 able ancient annual Arctic average bare basic big bitter black blind blue bold brief bright broad broken brown busy calm
 careful central cheap civil classical clean clear cold common complete complex cool coastal curved daily damp dark dead
@@ -213,11 +222,17 @@ def foreign(rng: random.Random) -> str:
 def person(rng: random.Random) -> str:
     """A made-up person: two names, with an initial, a title or a particle now and then."""
     real = rng.random()  # names whose pieces are words
-    first = rng.choice(FIRST_NAMES) if real < 0.4 else name(rng)
-    last = rng.choice(SURNAMES) if real < 0.25 else name(rng)
+    first = rng.choice(FIRST_NAMES) if real < 0.45 else name(rng)
+    last = rng.choice(SURNAMES) if real < 0.3 else name(rng)
     form = rng.random()
-    if form < 0.62:
+    if form < 0.5:
         return f"{first} {last}"
+    if form < 0.58:
+        middle = rng.choice((rng.choice(FIRST_NAMES), rng.choice(SURNAMES), name(rng)))
+        return f"{first} {middle} {last}"
+    if form < 0.62:
+        end = rng.choice(("I", "II", "III", "IV", "the Great", f"of {name(rng)}", f"the {rng.choice(ADJECTIVES)}"))
+        return f"{first} {end}"
     if form < 0.72:
         return f"{first} {rng.choice('ABCDEFGHJKLMNPRSTVW')}. {last}"
     if form < 0.80:
@@ -225,7 +240,10 @@ def person(rng: random.Random) -> str:
     if form < 0.88:
         return f"{rng.choice(('Dr.', 'Sir', 'King', 'Queen', 'Saint', 'Professor', 'St.'))} {first} {last}"
     if form < 0.94:
-        return f"{first} {rng.choice(('van', 'de', 'von', 'da', 'al', 'del'))} {last}"
+        particle = rng.choice(("van", "de", "von", "da", "al", "del", "van der", "de la", "di", "Le", "bin"))
+        return f"{first} {particle} {last}"
+    if form < 0.96:
+        return f"{first} {rng.choice(('Mc', 'Mac', 'O’', 'O' + chr(39), 'D' + chr(39)))}{last}"
     return f"{first} {last}-{name(rng)}"
 
 
