@@ -169,10 +169,19 @@ class Query:
             return 0.3 if want != "money" and COUNT.search(sentence) else 0.0
         for worth, pattern in LOOKS[want]:
             for match in re.finditer(pattern, sentence):
+                if want == "description" and not self._is_about(known, sentence[: match.start()]):
+                    continue
                 names = [name for name in match.groupdict().values() if name]
                 if not names or any(stem(word) not in known for word in words(names[0])):
                     return worth
         return 0.0
+
+    @staticmethod
+    def _is_about(known: Collection[str], before: str) -> bool:
+        """Whether what is said behind these words is said of the passage's subject: "it was a ...", not "her reward
+        was a ..."."""
+        said = words(before)
+        return bool(said) and (said[0] in ("it", "he", "she", "they", "this") or any(stem(w) in known for w in said))
 
     def _measures_another(self, want: str, unit: str, sentence: str) -> bool:
         """Whether the right unit measures another thing: a depth for "how tall", a prize of 500 pounds for a weight."""

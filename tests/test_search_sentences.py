@@ -102,6 +102,7 @@ def test_how_much_is_told_in_any_unit():
         ("Which island is the largest", "The largest is called Olkhon.", "The largest is rocky and bare."),
         ("Which temperature is best", "Run it at a temperature of 0.6.", "Run it at a low temperature."),
         ("Who was Anna Berg", "Anna Berg was a painter.", "Anna Berg came late."),
+        ("Who was Anna Berg", "She was a painter.", "The reward was a medal."),
     ],
 )
 def test_what_looks_like_the_wanted_kind(query, fits, other):
