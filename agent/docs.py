@@ -28,7 +28,7 @@ MAX_FILE_BYTES = 20_000_000
 CANDIDATES = 30  # passages that bm25 hands to the ranking by sentences
 OWN_PAGE = 0.45  # of a page whose title has a word of the query, where all of its words are worth 1
 NO_NUMBER = 0.3  # that is lost where a number is wanted and the best sentence holds none
-SECOND_SENTENCE = 0.9  # share of the best sentence's score from which the second one comes along
+SECOND_SENTENCE = 0.7  # share of the best sentence's score from which the second one comes along
 MAX_TERMS = 64  # of one query; FTS5 compiles each into its expression
 
 _NAME = re.compile(r"(?<=\S\s)[^\W\d_a-z][\w'’\ufffd-]*")  # a capital that begins no query
