@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from .events import Citation, Unsupported
+from .gaps import MAX_PIECE, NAME, unanswered
 from .query import STOP_WORDS, Query
 from .search import SearchResult
-from .sentences import MAX_PIECE, NAME, split_sentences, unanswered
+from .sentences import split_sentences
 from .words import likeness, stem, words
 
 # A Markdown link in three parts, none of which can backtrack far: "[title](", a url (one level of brackets inside it is

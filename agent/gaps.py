@@ -1,0 +1,157 @@
+"""Gaps: what of a question an answer leaves open.
+
+An answer does when it, with the titles of its sources (and with all that they say, where it is only a few words), lacks
+one of these:
+
+- each name in the question ("Bergen"), and what singles out one of several ("the second keeper", "RTX 4090");
+- what is counted ("how many steps"); where a date or a place is wanted, what happened then or there ("when was it
+  opened"), and that not in brackets;
+- half of the other words; where a role only leads to what is asked ("the composer of ..."), also half of them without
+  it, half of those before it, and the last one of all. Those that only name the kind of answer ("which island") are
+  left out; what can only be meant as the answer (a wood for "what wood", a depth for "how deep") counts as one met;
+- the wanted kind of thing: a date, a person, a number with a unit of the measure (and no depth for "how tall").
+
+It also does when none of its titles, but that of another result, has a word of the question, or when another result has
+more of them. Words are compared by form and by a list of synonyms (see words.py); their meaning is not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from .query import ROLES, STOP_WORDS, Query
+from .search import SearchResult
+from .sentences import split_sentences
+from .spelling import mended
+from .words import CJK_RUN, likeness, stem, words
+
+MAX_ASKED = 100  # words of a question that are looked for; a longer one is a pasted text
+MAX_PIECE = 500  # characters of a sentence that are looked at together: telling what it holds may take their square
+WHOLE = 8  # words from which an answer must itself speak of what was asked; a shorter one leaves it to its source
+NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")  # a capital that begins no sentence
+_IDLE_WORDS = """get become come up kind sort type still now also tell explain describe after new latest current recent
+exactly actually ever under"""
+_IDLE = frozenset(_IDLE_WORDS.split())  # that an answer need not repeat
+_SINGLING = frozenset("first second third fourth fifth sixth".split())  # and that it must
+_HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the first word tells what happened
+_YEAR = re.compile(r"1\d{3}|20\d\d")
+_PREFACE = re.compile(r"^\W*[A-Za-z][a-z ,']{0,60}(?:[?!.:]\s+(?=\S)|,\s+(?=[WH][a-z]+ ))")  # "Could you look this up?"
+_BRACKETS = re.compile(r"\([^()]*\)")
+_ANOTHERS_BIRTH = re.compile(r"\bg(?:i|a)v(?:e|es|en|ing) birth\b", re.IGNORECASE)
+# "the poet who wrote it", "the person the street is named after": whoever it is need not be called so
+_SOMEBODY = re.compile(r"\bthe (person|man|woman|place|thing|[a-z]+(?= (?:who|that|which|where|whose)\b))\b")
+_THROUGH = re.compile(r"\bthe (?:[\w-]+ ){0,2}?([a-z]+)(?= of\b)|['\u2019]s? (?:first |last |best )?([a-z]+)\b")
+_LEADING_WORDS = """teacher student pupil friend rival successor predecessor heir doctor physician judge keeper guard
+manager editor translator publisher patron sponsor maker builder discoverer commander mayor governor chairman secretary
+treasurer curator conductor coach winner employer biographer illustrator producer bishop pilot gardener cook engraver
+printer surveyor foreman carpenter nurse librarian head ruler developer buyer child parent uncle aunt cousin nephew
+colleague assistant partner master servant capital"""
+_LEADING = ROLES.union(_LEADING_WORDS.split())
+
+
+def unanswered(
+    question: str, answer: str, cited: Sequence[SearchResult], results: Sequence[SearchResult]
+) -> str | None:
+    """Why an answer and what it cites do not speak of what was asked; None if they do. `answer` is without links."""
+    return next(_Gaps(question, answer, cited, results).reasons(), None)
+
+
+class _Gaps:
+    """A question beside its answer, both taken apart into stems."""
+
+    def __init__(self, question: str, answer: str, cited: Sequence[SearchResult], results: Sequence[SearchResult]):
+        found = _stems(" ".join(f"{result.title} {result.content}" for result in results))
+        self.question = mended(_PREFACE.sub("", question), lambda word: stem(word) in found)
+        self.asked = Query.parse(self.question)
+        self.answer = _ANOTHERS_BIRTH.sub(" ", answer)
+        self.others = [result for result in results if result not in cited]
+        self.titled = _stems(" ".join(source.title for source in cited))
+        self.said = self.titled | _stems(" ".join([self.answer, *(source.content for source in cited)]))
+        self.whole = len(words(self.answer)) >= WHOLE
+        self.own = self.titled | _stems(self.answer) if self.whole else self.said
+        self.names = list(dict.fromkeys(NAME.findall(self.question)))[:MAX_ASKED]
+        self.about = self._about()  # the words that tell what is asked of the subject, and those that are not met
+        self.missing = [word for word in self.about[:MAX_ASKED] if not _speaks(self.own, word)]
+        pieces = [s[i : i + MAX_PIECE] for s in split_sentences(self.answer) for i in range(0, len(s), MAX_PIECE)]
+        known = self.titled.union(self.asked.stems)
+        self.fits = {piece: self.asked.fit(piece, known) for piece in pieces}
+
+    def _about(self) -> list[str]:
+        known = self.titled | self.asked.kinds | _stems(" ".join([*self.names, *_SOMEBODY.findall(self.question)]))
+        about = [word for word, stemmed in zip(self.asked.terms, self.asked.stems, strict=True) if stemmed not in known]
+        return [word for word in about if word not in _IDLE and not (word.isdigit() and len(word) < 3)]  # "Voyager 1"
+
+    def reasons(self) -> Iterator[str]:
+        for word in self._unmet():
+            yield f"the cited result does not speak of {word}"
+        if self._uncounted():
+            yield f"the cited result does not count any {self.asked.counted!r}"
+        for word in self._unspoken():
+            yield f"the cited result does not speak of {word!r}"
+        fit = max(self.fits.values(), default=0.0)
+        wants = self.asked.wants
+        vague = 0.5 if self.asked.measured and "size" not in wants else 0.3 if wants == ("place",) else 0.0
+        if wants and fit <= vague:
+            yield f"the answer holds no {wants[0]}, which was asked for"
+        yield from self._elsewhere()
+
+    def _unmet(self) -> Iterator[str]:
+        """Each name that is not met, and what singles out one of several."""
+        for name in self.names:
+            if not any(likeness(stem(word), self.said) for word in words(name)):
+                yield name
+        for word in self.missing:
+            if word in _SINGLING or (re.search(r"\d", word) and not _YEAR.fullmatch(word)):
+                yield repr(word)
+
+    def _uncounted(self) -> bool:
+        asked = self.asked
+        counts = asked.wants == ("number",) and asked.counted in asked.stems
+        return counts and not likeness(asked.counted, self.own, related=False)
+
+    def _unspoken(self) -> Iterator[str]:
+        """What happened, where that is not met, and the first word of each part of the question that is not."""
+        if self.about and _HAPPENING.intersection(self.asked.wants):
+            plain = _stems(_BRACKETS.sub(" ", self.answer)) if self.whole else self.said
+            if not _speaks(plain, self.about[0]):
+                yield self.about[0]
+        told = any(fit == 1 and self.asked.speaks(piece) for piece, fit in self.fits.items())
+        pairs = bool(CJK_RUN.search(self.question))  # not all of which are words
+        for part in self._parts():
+            lacking = [word for word in self.missing if word in part]
+            if lacking and len(lacking) > (len(part) - 1 + told if pairs else (len(part) + told) / 2):
+                yield lacking[0]
+
+    def _parts(self) -> Iterator[list[str]]:
+        """Words of which half must be met: all, and where a role leads to what is asked, those beside it. "The first
+        composer of Carmen" leads to what is asked about him, "the man who wrote it" to his "wife", or how he "died"."""
+        yield self.about
+        through = [led for led in _THROUGH.finditer(self.question) if led[led.lastindex or 0] in _LEADING]
+        for led in filter(None, (_SOMEBODY.search(self.question), *through[-1:])):
+            last = [word for word in words(self.question[led.end() :]) if word not in STOP_WORDS][-1:]
+            last = [word for word in last if not likeness(stem(word), self.own)]  # "live" by "her home"
+            for part in words(self.question[: led.start()]), last, set(self.about).difference(led.groups()):
+                yield [word for word in self.about if word in part]
+
+    def _elsewhere(self) -> Iterator[str]:
+        """Which other result was the one to cite."""
+        asked = self.asked
+        if not any(likeness(stemmed, self.titled, related=False) for stemmed in asked.stems):
+            for result in self.others:
+                subject = _stems(result.title)
+                yield from (f"{result.url} is about {word!r}" for word in self.missing if stem(word) in subject)
+        terms = [stemmed for stemmed in asked.stems if stemmed not in asked.asking][:MAX_ASKED]
+        most = sum(likeness(term, self.said) > 0 for term in terms)
+        for result in self.others:
+            stems = _stems(f"{result.title} {result.content}")
+            if sum(likeness(term, stems) > 0 for term in terms) > most:
+                yield f"{result.url} speaks of more of what was asked"
+
+
+def _speaks(said: set[str], word: str) -> bool:
+    return likeness(stem(word), said, related=False) > 0
+
+
+def _stems(text: str) -> set[str]:
+    return {stem(word) for word in words(text)}
