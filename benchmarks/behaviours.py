@@ -108,7 +108,7 @@ class World:
 
     def about(self) -> Trial:
         subject = self.writer.subject()
-        family = next((f for f in FAMILIES if f.subject == subject.kind and "Tell me about" in f.questions), None)
+        family = next((f for f in FAMILIES if f.subject == subject.kind and f.describes), None)
         if family is None:
             return self.about()
         fact = self.writer.fact(subject, family)
@@ -119,6 +119,8 @@ class World:
     def two_hops(self) -> Trial:
         link = self.writer.link()
         fact = self.writer.fact(link.value, named=link.phrase)
+        if fact.family.describes:  # "Who was the designer of the bridge?" asks for the first hop
+            return self.two_hops()
         others = self.facts(link.value, 2, [fact.family.questions])
         other = self.facts(link.subject, 1, unlike=link.value.kind)[0]  # no second designer of the same bridge
         self.document(link.subject, [link.statement, other.statement])

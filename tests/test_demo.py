@@ -80,23 +80,30 @@ def test_an_answer_copies_a_result_of_its_search(behaviour: str) -> None:
 
 
 def test_the_second_hop_asks_about_what_the_first_one_found() -> None:
-    cited = 0
+    cited = late = 0
     for sample in samples("two hops", 300):
         (exchange,) = sample.exchanges
+        found = re.search(r"yes\. (.*) \[(.+)\] = (.+) \| (.*)\[= \3\](.*)\n", exchange.rounds[-1].said)
+        if not exchange.rounds[0].learned:  # it took the question for one step
+            assert "in two steps" not in exchange.rounds[0].said
+            late += found is not None
+            continue
         phrase = re.search(r", in two steps \| .*\[(.+)\]", exchange.rounds[0].said)
         assert phrase is not None
         assert query_in(exchange.rounds[0]) == query_of(phrase[1])
-        found = re.search(r"yes\. \[(.+)\] = (.+) \| (.*)\[= \2\](.*)\n", exchange.rounds[-1].said)
         answer = said_in(exchange.answer)
         if answer == script.NOT_FOUND or found is None or not shown(exchange.rounds[-1]):
             continue  # a hop led nowhere, or the limit was reached
         cited += 1
-        assert exchange.rounds[0].said.split("\n")[0].endswith(f"| {found[3]}[{phrase[1]}]{found[4]}")
-        assert found[1] == phrase[1]
-        assert query_in(exchange.rounds[1]) == query_of(f"{found[3]}{found[2]}{found[4]}")
-        assert any(found[2].casefold() in result.content.casefold() for result in shown(exchange.rounds[0]))
+        copied, again, name, before, behind = found.groups()
+        assert exchange.rounds[0].said.split("\n")[0].endswith(f"| {before}[{phrase[1]}]{behind}")
+        assert again == phrase[1]
+        assert query_in(exchange.rounds[1]) == query_of(f"{before}{name}{behind}")
+        assert copied in [result.content for result in shown(exchange.rounds[0])]
+        assert name.casefold() in copied.casefold()
         assert answer in [script.cited(result) for result in shown(exchange.rounds[1])]
-    assert cited > 200
+    assert cited > 180
+    assert late > 15
 
 
 def test_not_found_is_said_after_a_second_search_and_cites_nothing() -> None:
@@ -128,8 +135,8 @@ def test_a_follow_up_names_its_subject_by_a_pronoun_and_searches_for_its_name() 
             if name is None:
                 continue  # about something else
             pronouns += 1
-            phrase = name[1].removeprefix("the ")  # which may carry a slip in the question before
-            assert phrase.casefold() in first.question.casefold()
+            asked = query_of(first.question).casefold()  # whose little words may have slips
+            assert all(word in asked for word in query_of(name[1]).casefold().split())
             assert query_of(name[1]) in query_in(second.rounds[0])
     assert pronouns > 30
 

@@ -26,6 +26,11 @@ class Family:
     def question(self, rng: random.Random) -> str:
         return rng.choice(self.questions.split(" | "))
 
+    @property
+    def describes(self) -> bool:
+        """Whether its questions ask what the subject is, and nothing about it."""
+        return "Tell me about" in self.questions
+
     def statement(self, rng: random.Random) -> str:
         return rng.choice(self.statements.split(" | "))
 

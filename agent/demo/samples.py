@@ -123,6 +123,8 @@ class Sampler:
         link = self.writer.link()
         middle = link.value
         fact = self.writer.fact(middle, named=link.phrase)
+        while fact.family.describes:  # "Who was the designer of the bridge?" asks for the first hop
+            fact = self.writer.fact(middle, named=link.phrase)
         asked = questions.vary(rng, fact.question)
         phrase = asked.typed(link.phrase)
         gold = self.shelf.place(link.subject, link.statement, self.writer.filler() if rng.random() < 0.15 else None)
@@ -134,7 +136,9 @@ class Sampler:
         if form < 0.05:  # the first hop leads nowhere
             rounds[0].response = prompt.response_text([])
             return self.given_up(asked.shown, rounds, asked.typed(link.named))
-        rounds.append(Round(script.search_on(script.scan(first, rank), asked.clean, phrase, middle.name), ""))
+        if rng.random() < 0.12:  # the first thought took it for one step; what that found shows that it is not
+            rounds[0] = Round(script.search_for(asked.clean), rounds[0].response, learned=False)
+        rounds.append(Round(script.search_on(script.scan(first, rank), gold, asked.clean, phrase, middle.name), ""))
         if form < 0.1:  # the second one does
             rounds[1].response = prompt.response_text([])
             return self.given_up(asked.shown, rounds, middle.name)
@@ -206,6 +210,7 @@ class Sampler:
         """A subject, a sentence, and a question of a few of its words."""
         subject, sentence = self.writer.subject(), self.writer.filler()
         content = [w for w in re.findall(r"[^\W\d_]{4,}", sentence) if w.lower() not in script.STOP_WORDS]
+        content = [w for w in content if w not in words.LED_TO]
         count = self.rng.randint(1, 3)
         picked = [content[i] for i in sorted(self.rng.sample(range(len(content)), min(len(content), count)))]
         return subject, sentence, questions.tossed(self.rng, subject.phrase, picked, any(map(str.isdigit, sentence)))

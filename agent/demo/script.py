@@ -74,10 +74,11 @@ def scan(results: Sequence[SearchResult], gold: int | None) -> str:
     return " ".join(f"{i + 1} {r.title}: {'yes' if i == gold else 'no'}." for i, r in enumerate(shown))
 
 
-def search_on(scanned: str, question: str, phrase: str, value: str) -> str:
-    """The second thought and call of a question of two hops: what was found, and the question with that in it."""
+def search_on(scanned: str, chosen: SearchResult, question: str, phrase: str, value: str) -> str:
+    """The second thought and call of a question of two hops: what the chosen result says, what that makes of `phrase`,
+    and the question with that in it."""
     onward = question.replace(phrase, f"[= {value}]", 1)
-    return f"{scanned} [{phrase}] = {value} | {onward}\n{call(query_of(onward))}"
+    return f"{scanned} {chosen.content} [{phrase}] = {value} | {onward}\n{call(query_of(onward))}"
 
 
 def search_again(scanned: str, query: str) -> str:
