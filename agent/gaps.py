@@ -31,12 +31,19 @@ MAX_PIECE = 500  # characters of a sentence that are looked at together: telling
 WHOLE = 8  # words from which an answer must itself speak of what was asked; a shorter one leaves it to its source
 NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")  # a capital that begins no sentence
 _IDLE_WORDS = """get become come up kind sort type still now also tell explain describe after new latest current recent
-exactly actually ever under"""
+exactly actually ever under even finally originally supposed"""
 _IDLE = frozenset(_IDLE_WORDS.split())  # that an answer need not repeat
 _SINGLING = frozenset("first second third fourth fifth sixth".split())  # and that it must
 _HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the first word tells what happened
 _YEAR = re.compile(r"1\d{3}|20\d\d")
 _PREFACE = re.compile(r"^\W*[A-Za-z][a-z ,']{0,60}(?:[?!.:]\s+(?=\S)|,\s+(?=[WH][a-z]+ ))")  # "Could you look this up?"
+_POLITE = re.compile(
+    r"^\W*(?:(?:please|excuse me|hello|hi|hey|ok|so|and)\b\W*)*"
+    r"(?:(?:(?:can|could|would|will) you (?:please )?|please )?(?:tell (?:to )?me|say)\b"
+    r"|(?:do|would) you (?:happen to )?know\b|i(?:'d| would) like to know\b|i (?:want to know|wonder)\b)?[\s,:]*"
+    r"(?=(?:who|whom|whose|what|which|wich|when|where|why|how|in|at|on|by|for|from|the|if)\b)",
+    re.IGNORECASE,
+)  # "excuse me, could you tell me when ..."
 _BRACKETS = re.compile(r"\([^()]*\)")
 _ANOTHERS_BIRTH = re.compile(r"\bg(?:i|a)v(?:e|es|en|ing) birth\b", re.IGNORECASE)
 # "the poet who wrote it", "the person the street is named after": whoever it is need not be called so
@@ -62,7 +69,8 @@ class _Gaps:
 
     def __init__(self, question: str, answer: str, cited: Sequence[SearchResult], results: Sequence[SearchResult]):
         found = _stems(" ".join(f"{result.title} {result.content}" for result in results))
-        self.question = mended(_PREFACE.sub("", question), lambda word: stem(word) in found)
+        plain = _POLITE.sub("", _PREFACE.sub("", question))
+        self.question = mended(plain, lambda word: stem(word) in found)
         self.asked = Query.parse(self.question)
         self.answer = _ANOTHERS_BIRTH.sub(" ", answer)
         self.others = [result for result in results if result not in cited]

@@ -446,6 +446,9 @@ def test_the_answer_before_does_not_answer_a_follow_up():
     [
         "Could you look this up? How tall is the old tower?",
         "Hi, How tall is the old tower?",
+        "excuse me, could you please tell me how tall the old tower is",
+        "i would like to know how tall the old tower is",
+        "Do you know how tall the old tower is?",
         "Whta is teh height of the old tower?",
     ],
 )
