@@ -7,7 +7,7 @@ NATIVE := $(wildcard kernels/native/*)  # built by the install
 .PHONY: demo test check bench clean
 
 demo: .venv/.installed
-	$(BIN)/longhand ask "In which year did the founder of llama.cpp found his company?"
+	$(BIN)/longhand ask "When was the person after whom the Hopper architecture is named born?"
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
