@@ -51,7 +51,7 @@ def search_for(question: str) -> str:
 
 # Thoughts in steps repeat what stands near, behind marks that stand nowhere else: "|" begins the question, "[" the part
 # of it that has to be found, "=" what that is, and "]" the rest. A small model copies behind a mark; it cannot take a
-# question apart twice.
+# question apart twice. What is found is taken out of a sentence that has just been written, not of one far back.
 
 
 def search_for_first(question: str, phrase: str) -> str:
