@@ -12,7 +12,7 @@ from .gaps import MAX_PIECE, NAME, unanswered
 from .query import STOP_WORDS, Query
 from .search import SearchResult
 from .sentences import split_sentences
-from .words import likeness, stem, words
+from .words import likeness, stem, stems, words
 
 # A Markdown link in three parts, none of which can backtrack far: "[title](", a url (one level of brackets inside it is
 # allowed, as Wikipedia's urls have them), and ")" or ' "note")'. Or a bare url.
@@ -222,7 +222,7 @@ class _Held:
         text = " ".join(f"{source.title} {source.content}" for source in sources)
         numbers = frozenset(number.replace(",", "") for number in _NUMBER.findall(text))
         sentences = (sentence for source in sources for sentence in split_sentences(source.content))
-        return cls(numbers, frozenset(_stems(text)), tuple(tuple(re.findall(r"\w+", s[:MAX_PIECE])) for s in sentences))
+        return cls(numbers, frozenset(stems(text)), tuple(tuple(re.findall(r"\w+", s[:MAX_PIECE])) for s in sentences))
 
     def lacks_number(self, text: str) -> str | None:
         """Which number of the text they do not hold, as a reason; None if they hold all."""
@@ -253,7 +253,7 @@ class _Held:
                 continue
             for change, a, b, c, d in match.get_opcodes():
                 names = [word for word in known[a:b] if a and word[0].isupper()]
-                foreign = [word for word in said[c:d] if not set(map(stem, words(word))) <= self.stems]
+                foreign = [word for word in said[c:d] if not stems(word) <= self.stems]
                 if change == "replace" and names and foreign:
                     return f"the cited result says {names[0]} where the sentence says {foreign[0]}"
         return None
@@ -265,7 +265,3 @@ def _asks_for_a_fact(question: str) -> bool:
     wants = set(Query.parse(question).wants) - {"description"}
     named = _WHAT.match(question) and NAME.search(question)
     return bool(wants or named or _WHICH.search(question)) and not _TO_THE_MODEL.search(question)
-
-
-def _stems(text: str) -> set[str]:
-    return {stem(word) for word in words(text)}

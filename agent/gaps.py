@@ -24,7 +24,7 @@ from .query import ROLES, STOP_WORDS, Query
 from .search import SearchResult
 from .sentences import split_sentences
 from .spelling import mended
-from .words import CJK_RUN, likeness, stem, words
+from .words import CJK_RUN, likeness, stem, stems, words
 
 MAX_ASKED = 100  # words of a question that are looked for; a longer one is a pasted text
 MAX_PIECE = 500  # characters of a sentence that are looked at together: telling what it holds may take their square
@@ -41,7 +41,7 @@ _POLITE = re.compile(
     r"^\W*(?:(?:please|excuse me|hello|hi|hey|ok|so|and)\b\W*)*"
     r"(?:(?:(?:can|could|would|will) you (?:please )?|please )?(?:tell (?:to )?me|say)\b"
     r"|(?:do|would) you (?:happen to )?know\b|i(?:'d| would) like to know\b|i (?:want to know|wonder)\b)?[\s,:]*"
-    r"(?=(?:who|whom|whose|what|which|wich|when|where|why|how|in|at|on|by|for|from|the|if)\b)",
+    r"(?=(?:who|whom|whose|what|which|when|where|why|how|in|at|on|by|for|from|the|if)\b)",
     re.IGNORECASE,
 )  # "excuse me, could you tell me when ..."
 _BRACKETS = re.compile(r"\([^()]*\)")
@@ -68,16 +68,16 @@ class _Gaps:
     """A question beside its answer, both taken apart into stems."""
 
     def __init__(self, question: str, answer: str, cited: Sequence[SearchResult], results: Sequence[SearchResult]):
-        found = _stems(" ".join(f"{result.title} {result.content}" for result in results))
-        plain = _POLITE.sub("", _PREFACE.sub("", question))
-        self.question = mended(plain, lambda word: stem(word) in found)
+        found = stems(" ".join(f"{result.title} {result.content}" for result in results))
+        plain = mended(_PREFACE.sub("", question), lambda word: stem(word) in found)
+        self.question = _POLITE.sub("", plain)
         self.asked = Query.parse(self.question)
         self.answer = _ANOTHERS_BIRTH.sub(" ", answer)
         self.others = [result for result in results if result not in cited]
-        self.titled = _stems(" ".join(source.title for source in cited))
-        self.said = self.titled | _stems(" ".join([self.answer, *(source.content for source in cited)]))
+        self.titled = stems(" ".join(source.title for source in cited))
+        self.said = self.titled | stems(" ".join([self.answer, *(source.content for source in cited)]))
         self.whole = len(words(self.answer)) >= WHOLE
-        self.own = self.titled | _stems(self.answer) if self.whole else self.said
+        self.own = self.titled | stems(self.answer) if self.whole else self.said
         self.names = list(dict.fromkeys(NAME.findall(self.question)))[:MAX_ASKED]
         self.about = self._about()  # the words that tell what is asked of the subject, and those that are not met
         self.missing = [word for word in self.about[:MAX_ASKED] if not _speaks(self.own, word)]
@@ -86,7 +86,7 @@ class _Gaps:
         self.fits = {piece: self.asked.fit(piece, known) for piece in pieces}
 
     def _about(self) -> list[str]:
-        known = self.titled | self.asked.kinds | _stems(" ".join([*self.names, *_SOMEBODY.findall(self.question)]))
+        known = self.titled | self.asked.kinds | stems(" ".join([*self.names, *_SOMEBODY.findall(self.question)]))
         about = [word for word, stemmed in zip(self.asked.terms, self.asked.stems, strict=True) if stemmed not in known]
         return [word for word in about if word not in _IDLE and not (word.isdigit() and len(word) < 3)]  # "Voyager 1"
 
@@ -121,7 +121,7 @@ class _Gaps:
     def _unspoken(self) -> Iterator[str]:
         """What happened, where that is not met, and the first word of each part of the question that is not."""
         if self.about and _HAPPENING.intersection(self.asked.wants):
-            plain = _stems(_BRACKETS.sub(" ", self.answer)) if self.whole else self.said
+            plain = stems(_BRACKETS.sub(" ", self.answer)) if self.whole else self.said
             if not _speaks(plain, self.about[0]):
                 yield self.about[0]
         told = any(fit == 1 and self.asked.speaks(piece) for piece, fit in self.fits.items())
@@ -147,19 +147,15 @@ class _Gaps:
         asked = self.asked
         if not any(likeness(stemmed, self.titled, related=False) for stemmed in asked.stems):
             for result in self.others:
-                subject = _stems(result.title)
+                subject = stems(result.title)
                 yield from (f"{result.url} is about {word!r}" for word in self.missing if stem(word) in subject)
         terms = [stemmed for stemmed in asked.stems if stemmed not in asked.asking][:MAX_ASKED]
         most = sum(likeness(term, self.said) > 0 for term in terms)
         for result in self.others:
-            stems = _stems(f"{result.title} {result.content}")
-            if sum(likeness(term, stems) > 0 for term in terms) > most:
+            told = stems(f"{result.title} {result.content}")
+            if sum(likeness(term, told) > 0 for term in terms) > most:
                 yield f"{result.url} speaks of more of what was asked"
 
 
 def _speaks(said: set[str], word: str) -> bool:
     return likeness(stem(word), said, related=False) > 0
-
-
-def _stems(text: str) -> set[str]:
-    return {stem(word) for word in words(text)}

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from .looks import AGED, COUNT, LENGTH, LOOKS, MEASURE, NUMBER, ONE_OF, SPEAKING, UNITS, measures
-from .words import likeness, stem, words
+from .words import likeness, stem, stems, words
 
 _STOP_WORDS = """a about an and any are as at be been but by can could did do does for from had has have he her him his
 how i if in into is it its many me much my of on or our she should so some t than that the their them there these they
@@ -149,7 +149,7 @@ class Query:
     def speaks(self, sentence: str) -> bool:
         """Whether what `sentence` holds of the wanted kind says itself that it was meant: a wood for "what wood", and,
         for "how deep", a number behind which depth is spoken of. To be asked where `fit` is 1."""
-        said = set(map(stem, words(sentence)))
+        said = stems(sentence)
         if self.measured:
             return any(said & measure for measure in measures() if measure.intersection(self.stems))
         return any(want in SPEAKING for want in self.wants)
@@ -185,7 +185,7 @@ class Query:
 
     def _measures_another(self, want: str, unit: str, sentence: str) -> bool:
         """Whether the right unit measures another thing: a depth for "how tall", a prize of 500 pounds for a weight."""
-        said = set(map(stem, words(sentence)))
+        said = stems(sentence)
         if unit in ("pound", "pounds"):
             return want == ("money" if said & {stem("weigh"), stem("heavy"), stem("mass")} else "weight")
         if not re.fullmatch(LENGTH, unit):
@@ -211,6 +211,6 @@ class Query:
             near = [stem(word) for word in words(sentence[match.end() : match.end() + 60])[:4]]
             if self.counted and likeness(self.counted, near) > 0:
                 return 1.0
-        if best and self.counted and likeness(self.counted, map(stem, words(sentence))) > 0:
+        if best and self.counted and likeness(self.counted, stems(sentence)) > 0:
             return 0.8
         return best

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from .query import Query
-from .words import likeness, stem, words
+from .words import likeness, stem, stems, words
 
 # --- splitting --------------------------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ def rank_sentences(
     """The sentences of one passage, best first; equals stay in reading order. `weights` come from `weigh`.
 
     `opening`: the passage is its document's first, which mostly begins by saying what the title is."""
-    titled = {stem(word) for word in words(title)}
+    titled = stems(title)
     telling = {asked: weight * (TITLE_WEIGHT if asked in titled else 1.0) for asked, weight in weights.items()}
     known = titled.union(query.stems)
     if not query.wants and titled.issuperset(query.stems):  # a name and nothing else: it asks what that is
@@ -139,6 +139,6 @@ def _begins_with(named: Collection[str], sentence: str) -> bool:
 
 def coverage(weights: Mapping[str, float], text: str) -> float:
     """The share (0 to 1) of the weight of `weights`' stems that the words of `text` meet."""
-    said = {stem(word) for word in words(text)}
+    said = stems(text)
     total = sum(weights.values())
     return sum(weight * likeness(asked, said) for asked, weight in weights.items()) / total if total else 0.0

@@ -128,6 +128,11 @@ def stem(word: str) -> str:
     return re.sub("(?<!e)e$", "", word) if len(word) > 3 else word
 
 
+def stems(text: str) -> set[str]:
+    """The stems of the words of `text`."""
+    return set(map(stem, words(text)))
+
+
 @lru_cache(maxsize=2)
 def _groups(related: bool) -> dict[str, frozenset[int]]:
     groups: dict[str, set[int]] = {}

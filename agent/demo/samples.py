@@ -209,8 +209,8 @@ class Sampler:
     def tossed(self) -> tuple[Subject, str, Question]:
         """A subject, a sentence, and a question of a few of its words."""
         subject, sentence = self.writer.subject(), self.writer.filler()
-        content = [w for w in re.findall(r"[^\W\d_]{4,}", sentence) if w.lower() not in script.STOP_WORDS]
-        content = [w for w in content if w not in words.LED_TO]
+        idle = script.STOP_WORDS | words.LED_TO
+        content = [w for w in re.findall(r"[^\W\d_]{4,}", sentence) if w.lower() not in idle]
         count = self.rng.randint(1, 3)
         picked = [content[i] for i in sorted(self.rng.sample(range(len(content)), min(len(content), count)))]
         return subject, sentence, questions.tossed(self.rng, subject.phrase, picked, any(map(str.isdigit, sentence)))
