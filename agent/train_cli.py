@@ -159,9 +159,9 @@ def draw_curve(notes: Console, out: Path) -> None:
 
 def write_samples(path: Path, count: int, seed: int | None, start: str | None, tokenizer: Path | None) -> None:
     """--write-data: generated runs as lines, and the tokenizer beside them if it was trained for them."""
-    from .demo.batches import prose
     from .demo.data import write_data
     from .demo.job import choose_tokenizer, open_start
+    from .demo.pages import read_prose
     from .demo.recipe import Recipe
     from .view import progress as bar
 
@@ -174,7 +174,7 @@ def write_samples(path: Path, count: int, seed: int | None, start: str | None, t
     text, loaded = choose_tokenizer(Recipe.vocab_size, seed, folder, tokenizer)
     notes = Console(stderr=True, highlight=False)
     with bar(notes, "writing", "samples") as report:
-        write_data(path, count, loaded, prose(), seed, lambda done: report(done, count))
+        write_data(path, count, loaded, read_prose(), seed, lambda done: report(done, count))
     how = f"--start {start}" if start else f"--tokenizer {tokenizer}"
     if start is None and tokenizer is None:
         beside = path.with_name(f"{path.stem}.tokenizer.json")

@@ -5,6 +5,8 @@ heldout    120 + 20 questions on real subjects over benchmarks/heldout/, prose t
 heldout2   162 + 31 more of both kinds, over benchmarks/heldout2/; `--folders inventions,nature` asks about these alone
 heldout3   230 questions of five kinds over benchmarks/heldout3/; `--kinds two-hop,missing` asks these alone
 heldout4   230 more of these kinds over benchmarks/heldout4/, in prose that seldom says a thing in a question's words
+heldout5   about a thousand questions over benchmarks/heldout5/, eight of forty themes of pages with questions that were
+           written together; training reads the others
 builtin    60 + 10 questions over the built-in documents; the last 10 take two hops
 synthetic  200 questions about made-up things, over folders written from a seed that training does not use
 calls      100 runs: how many emit only well-formed tool calls and end by themselves
@@ -36,7 +38,7 @@ from longhand.agent.events import Answer, Finished, ToolCall
 
 HERE = Path(__file__).parent
 BUILTIN_DOCS = HERE.parent / "agent" / "demo" / "docs"
-SETS = ("heldout", "heldout2", "heldout3", "heldout4", "builtin", "synthetic", "calls")
+SETS = ("heldout", "heldout2", "heldout3", "heldout4", "heldout5", "builtin", "synthetic", "calls")
 SYNTHETIC_SEED = 424242  # training draws from Recipe.seed and numbers near it
 
 

@@ -162,7 +162,7 @@ class World:
         second = self.writer.fact(subject, second.family, named=subject.phrase)
         name = self.document(subject, [first.statement, second.statement, other.statement])
         pronoun = self.rng.choice(("he", "she")) if subject.kind == "person" else "it"
-        shown = questions.follow_up(self.rng, second, pronoun).shown
+        shown = questions.follow_up(self.rng, second.question, second.named, pronoun).shown
         return Trial("", Case(self.folder, shown, (second.value,), name), first=first.question)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from longhand.agent import prompt
 from longhand.agent.agent import EXTRA_ROUNDS, MAX_CALL, Agent
 from longhand.agent.budget import Budget
+from longhand.agent.demo.pages import Prose
 from longhand.agent.demo.samples import Sampler
 from longhand.agent.events import Finished, Forced, Token, ToolCall, ToolResponse
 from longhand.agent.search import RecordingSearch, ReplaySearch, SearchError, SearchResult
@@ -680,7 +681,7 @@ def test_a_recorded_run_replays_with_the_same_ids(scripted, tiny_engine, tmp_pat
 @pytest.mark.parametrize("seed", range(4))
 def test_a_training_sample_is_what_the_agent_makes_of_it(scripted, dense_tokenizer, seed):
     """A model that says what a sample says, with a search that finds what it shows, gives the sample's ids."""
-    sampler = Sampler(seed, ["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a mason."])
+    sampler = Sampler(seed, Prose(["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a mason."]))
     seen = set()
     for _ in range(60):
         sample = sampler.sample()

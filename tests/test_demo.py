@@ -11,9 +11,8 @@ import pytest
 from longhand.agent import prompt
 from longhand.agent.calls import MalformedCallError, parse_calls
 from longhand.agent.demo import questions, script
-from longhand.agent.demo.batches import prose
-from longhand.agent.demo.facts import FAMILIES
-from longhand.agent.demo.language import Fact, Subject, Writer
+from longhand.agent.demo.language import Writer
+from longhand.agent.demo.pages import Prose, read_prose
 from longhand.agent.demo.sample import Round, Sample
 from longhand.agent.demo.samples import Sampler
 from longhand.agent.demo.script import asks, query_of
@@ -21,7 +20,7 @@ from longhand.agent.demo.tokenizer import train_tokenizer
 from longhand.agent.search import SearchResult
 from longhand.engine.tokenizer import Tokenizer
 
-PROSE = ["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a guild of masons."]
+PROSE = Prose(["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a guild of masons."])
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def test_the_second_hop_asks_about_what_the_first_one_found() -> None:
     cited = late = 0
     for sample in samples("two hops", 300):
         (exchange,) = sample.exchanges
-        found = re.search(r"yes\. (.*) \[(.+)\] = (.+) \| (.*)\[= \3\](.*)\n", exchange.rounds[-1].said)
+        found = re.search(r"yes\. \[(.+?)\]: (.*)\[= (.+)\](.*) \| (.*)\[= \3\](.*)\n", exchange.rounds[-1].said)
         if not exchange.rounds[0].learned:  # it took the question for one step
             assert "in two steps" not in exchange.rounds[0].said
             late += found is not None
@@ -95,12 +94,12 @@ def test_the_second_hop_asks_about_what_the_first_one_found() -> None:
         if answer == script.NOT_FOUND or found is None or not shown(exchange.rounds[-1]):
             continue  # a hop led nowhere, or the limit was reached
         cited += 1
-        copied, again, name, before, behind = found.groups()
+        again, *copied, before, behind = found.groups()
+        name = copied[1]
         assert exchange.rounds[0].said.split("\n")[0].endswith(f"| {before}[{phrase[1]}]{behind}")
         assert again == phrase[1]
         assert query_in(exchange.rounds[1]) == query_of(f"{before}{name}{behind}")
-        assert copied in [result.content for result in shown(exchange.rounds[0])]
-        assert name.casefold() in copied.casefold()
+        assert any(result.content.startswith("".join(copied)) for result in shown(exchange.rounds[0]))
         assert answer in [script.cited(result) for result in shown(exchange.rounds[1])]
     assert cited > 180
     assert late > 15
@@ -152,13 +151,12 @@ def test_a_follow_up_names_its_subject_by_a_pronoun_and_searches_for_its_name() 
     ],
 )
 def test_pronouns_stand_in_their_case(question: str, pronoun: str, ways: set[str]) -> None:
-    subject = Subject("Ida Rom (Ash)", "Ida Rom (Ash)", "person")
-    fact = Fact(subject, FAMILIES[0], question.format(s=subject.phrase), "", "", subject.phrase)
+    asked = question.format(s="Ida Rom (Ash)")
     rng = random.Random(3)
-    made = [questions.follow_up(rng, fact, pronoun) for _ in range(40)]
+    made = [questions.follow_up(rng, asked, "Ida Rom (Ash)", pronoun) for _ in range(40)]
     said = {one.shown for one in made}
     assert {one.clean for one in made} <= {
-        fact.question.replace("Ida Rom (Ash)", "[= Ida Rom (Ash)]"), "What is [= Ida Rom (Ash)'s] height?"
+        asked.replace("Ida Rom (Ash)", "[= Ida Rom (Ash)]"), "What is [= Ida Rom (Ash)'s] height?"
     }  # fmt: skip
     assert {one for one in said if not one.startswith(tuple(questions.JOINTS))} == ways
 
@@ -195,7 +193,7 @@ def test_queries_keep_the_salient_words(question: str, query: str, kind: str) ->
 
 
 def test_a_fact_states_its_value() -> None:
-    writer = Writer(random.Random(3), PROSE)
+    writer = Writer(random.Random(3), PROSE.sentences)
     for _ in range(300):
         fact = writer.fact()
         assert fact.value.casefold() in fact.statement.casefold(), fact
@@ -209,6 +207,6 @@ def test_words_have_the_same_pieces_wherever_they_stand(tokenizer: Tokenizer) ->
 
 
 def test_the_built_in_documents_read_as_sentences() -> None:
-    sentences = prose()
+    sentences = read_prose().sentences
     assert len(sentences) > 180
     assert all(not sentence.startswith("#") and "<!--" not in sentence for sentence in sentences)

@@ -7,15 +7,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from longhand.agent.demo.batches import KINDS, POOL, Batches, Stream, prose
+from longhand.agent.demo.batches import KINDS, POOL, Batches, Stream
 from longhand.agent.demo.data import Data, read_data, write_data
+from longhand.agent.demo.pages import Prose, read_prose
 from longhand.agent.demo.recipe import Recipe
 from longhand.agent.demo.samples import Sampler
 from longhand.agent.prompt import TEMPLATE
 from longhand.agent.trace_export import sample
 from longhand.engine.errors import LonghandError
 
-PROSE = ["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a guild of masons."]
+PROSE = Prose(["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a guild of masons."])
 
 
 def lines(path, rows):
@@ -166,7 +167,7 @@ def test_the_streams_see_every_row_before_one_comes_again(dense_tokenizer, tmp_p
 def test_a_mixed_stream_takes_from_both(dense_tokenizer, tmp_path):
     rows = [([1, 2, n], [-100, 2, n]) for n in range(3, 9)]
     data = read_data([lines(tmp_path / "rows.jsonl", rows)], dense_tokenizer, 8)
-    stream = Stream(Recipe(tokens=2048, mix=0.5, copy_steps=2), 0, dense_tokenizer, prose(), data)
+    stream = Stream(Recipe(tokens=2048, mix=0.5, copy_steps=2), 0, dense_tokenizer, read_prose(), data)
     for step in range(8):
         opening, ids, labels = stream.next(step)
         kind = Recipe(mix=0.5, copy_steps=2).kind(step)

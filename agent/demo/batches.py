@@ -5,32 +5,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...engine.tokenizer import Tokenizer
-from ..passages import read_passages
-from ..sentences import split_sentences
 from ..trace_export import IGNORED
 from .data import Data, Row, random_opening
+from .pages import Prose
 from .recipe import Recipe
 from .samples import Sampler
 
-DOCS = Path(__file__).parent / "docs"
 POOL = 320  # samples that are sorted by length together
 KINDS = ("copies", "runs", "rows")
-
-
-def prose() -> list[str]:
-    """The sentences of the built-in documents."""
-    return [
-        sentence
-        for path in sorted(DOCS.glob("*.md"))
-        for passage in read_passages(path.read_text("utf-8"), path.name)
-        for sentence in split_sentences(passage.text)
-    ]
 
 
 class Batches:
@@ -79,8 +66,8 @@ class Batches:
 class Stream:
     """One of the batches of every step: its generated runs, copies and rows of data files, from seeds of its own."""
 
-    def __init__(self, recipe: Recipe, number: int, tokenizer: Tokenizer, sentences: list[str], data: Data | None):
-        self.recipe, self.number, self.tokenizer, self.sentences, self.data = recipe, number, tokenizer, sentences, data
+    def __init__(self, recipe: Recipe, number: int, tokenizer: Tokenizer, prose: Prose, data: Data | None):
+        self.recipe, self.number, self.tokenizer, self.prose, self.data = recipe, number, tokenizer, prose, data
         self.seed = f"{recipe.seed}/{number}"
         draws = {"copies": self._copies, "runs": self._runs, "rows": self._rows}
         self.sources = {kind: Batches(draws[kind], recipe.tokens, f"{self.seed}/{kind}") for kind in KINDS}
@@ -109,7 +96,7 @@ class Stream:
 
     def _sampler(self, kind: str, pool: int) -> Sampler:
         seed = random.Random(f"{self.seed}/{kind}/{pool}/samples").getrandbits(62)
-        return Sampler(seed, self.sentences, self.recipe.left_out)
+        return Sampler(seed, self.prose, self.recipe.left_out)
 
     def _runs(self, pool: int) -> list[Row]:
         sampler = self._sampler("runs", pool)

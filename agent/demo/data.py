@@ -22,6 +22,7 @@ from ...engine.errors import LonghandError
 from ...engine.tokenizer import Tokenizer
 from .. import prompt
 from ..trace_export import IGNORED
+from .pages import Prose
 from .samples import Sampler
 
 Row = tuple[list[int], list[int]]  # input_ids and labels
@@ -126,10 +127,10 @@ def random_opening(tokenizer: Tokenizer, rng: random.Random) -> list[int]:
 
 
 def write_data(
-    path: Path, count: int, tokenizer: Tokenizer, sentences: list[str], seed: int, report: Callable[[int], None]
+    path: Path, count: int, tokenizer: Tokenizer, prose: Prose, seed: int, report: Callable[[int], None]
 ) -> None:
     """Write generated runs, each behind a whole template of its own. The file bears its name when it is whole."""
-    sampler, rng = Sampler(seed, sentences), random.Random(f"{seed}/openings")
+    sampler, rng = Sampler(seed, prose), random.Random(f"{seed}/openings")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as file:

@@ -19,9 +19,9 @@ from ...engine.hub import resolve
 from ...engine.options import choose_device
 from ...engine.tokenizer import Tokenizer
 from . import log, state
-from .batches import prose
 from .data import Data, read_data
 from .model import copy_generation
+from .pages import read_prose
 from .recipe import COPYING, Recipe
 from .tokenizer import train_tokenizer
 
@@ -176,7 +176,7 @@ def choose_tokenizer(vocab_size: int, seed: int, folder: Path | None, path: Path
         path = folder / "tokenizer.json"
     if path is not None:
         return read_tokenizer(path)
-    text = train_tokenizer(vocab_size, prose(), seed)
+    text = train_tokenizer(vocab_size, read_prose(), seed)
     return text, Tokenizer(json.loads(text))
 
 

@@ -6,7 +6,6 @@ import random
 import re
 from dataclasses import dataclass
 
-from .language import Fact
 from .script import STOP_WORDS
 
 GREETINGS = (
@@ -72,20 +71,19 @@ def vary(rng: random.Random, question: str) -> Question:
     return Question(shown.rstrip("?") if rng.random() < 0.1 else shown, clean, lowered)
 
 
-def follow_up(rng: random.Random, fact: Fact, pronoun: str) -> Question:
-    """A question that names its subject by a pronoun, since it is the one of the question before. What the model makes
-    of it has the subject's name where the pronoun is, marked as thoughts mark it."""
+def follow_up(rng: random.Random, question: str, named: str, pronoun: str) -> Question:
+    """`question` with a pronoun for its subject, `named`, since that is the one of the question before. What the model
+    makes of it has the subject's name where the pronoun is, marked as thoughts mark it."""
     his = {"he": "his", "she": "her", "it": "its"}[pronoun]
     him = {"he": "him", "she": "her", "it": "it"}[pronoun]
-    text = fact.question
-    name = re.escape(fact.named)
+    text, name = question, re.escape(named)
     if rng.random() < 0.6:
         text = re.sub(rf"the (\w+) of {name}", "\x02 \\1", text)
     text = re.sub(rf"\b(of|by|from|after|to) {name}", "\\1 \x01", text)
     text = re.sub(rf"^((?:Who|How many \S+) (?!was|is|did|does|has)\S+) {name}", "\\1 \x01", text)
-    text = text.replace(fact.named, "\x00")
+    text = text.replace(named, "\x00")
     shown = text.replace("\x00", pronoun).replace("\x01", him).replace("\x02", his)
-    clean = re.sub("[\x00\x01]", lambda _: f"[= {fact.named}]", text).replace("\x02", f"[= {fact.named}'s]")
+    clean = re.sub("[\x00\x01]", lambda _: f"[= {named}]", text).replace("\x02", f"[= {named}'s]")
     if rng.random() < 0.4:
         shown = f"{rng.choice(JOINTS)} {shown[0].lower()}{shown[1:]}"
     return Question(shown, clean)

@@ -13,29 +13,35 @@ from ..search import SearchResult
 from . import questions, script, words
 from .facts import Family
 from .language import Subject, Writer
+from .pages import Prose
 from .questions import Question
+from .reading import Reading
 from .sample import Exchange, Round, Sample
 from .shelf import Shelf
 
 SHARES = {
-    "fact": 0.24, "salad": 0.18, "two hops": 0.33, "missing": 0.04, "second search": 0.03, "talk": 0.03,
-    "correction": 0.02, "limit": 0.02, "chat": 0.11,
+    "fact": 0.15, "salad": 0.10, "two hops": 0.22, "read": 0.20, "read on": 0.10, "missing": 0.04,
+    "second search": 0.03, "talk": 0.03, "correction": 0.015, "limit": 0.015, "chat": 0.10,
 }  # fmt: skip
+READING = {"read", "read on"}
 
 
 class Sampler:
-    """Draws samples from one seed. `sentences` is real prose whose build the fillers borrow."""
+    """Draws samples from one seed, about made-up things and about pages of real prose."""
 
-    def __init__(self, seed: int, sentences: list[str], leave_out: Collection[str] = ()):
+    def __init__(self, seed: int, prose: Prose, leave_out: Collection[str] = ()):
         """leave_out: behaviours that are not drawn."""
         self.rng = random.Random(seed)
-        self.writer = Writer(self.rng, sentences)
+        self.writer = Writer(self.rng, prose.sentences)
+        self.reading = Reading(self.rng, prose.themes)
         self.shelf = Shelf(self.rng, self.writer)
         self.exchanges: dict[str, Callable[[], Exchange]] = {
             "fact": self.fact, "salad": self.salad, "two hops": self.two_hops, "missing": self.missing,
             "second search": self.found_second, "talk": self.talk, "correction": self.corrected, "limit": self.limited,
+            "read": self.reading.fact, "read on": self.reading.two_hops,
         }  # fmt: skip
-        self.drawn = {name: share for name, share in SHARES.items() if name not in leave_out}
+        left_out = {*leave_out, *(() if prose.themes else READING)}
+        self.drawn = {name: share for name, share in SHARES.items() if name not in left_out}
 
     def sample(self, behaviour: str | None = None) -> Sample:
         """One of this behaviour, or of any."""
@@ -46,20 +52,35 @@ class Sampler:
     def chat(self) -> Sample:
         """A question, then one or two more: about the same subject, about something else, or thanks."""
         rng = self.rng
-        subject = self.writer.subject()
-        exchanges = [self.fact(subject)]
+        exchange = self.read_about() if "read" in self.drawn and rng.random() < 0.4 else self.made_up_about()
+        exchanges = [exchange(False)]
         for _ in range(rng.choice((1, 1, 2))):
             form = rng.random()
             if form < 0.5:
-                exchanges.append(self.fact(subject, again=True))
+                exchanges.append(exchange(True))
                 if _calls(exchanges[-1:]) & _calls(exchanges[:-1]):
                     exchanges[-1] = self.talk()  # the very same search, which the program would not make twice
             elif form < 0.8:
-                others = [name for name in ("fact", "salad", "missing", "two hops") if name in self.drawn]
+                others = [name for name in ("fact", "salad", "missing", "two hops", "read") if name in self.drawn]
                 exchanges.append(self.exchanges[rng.choice(others or ["fact"])]())
             else:
                 exchanges.append(self.talk())
         return Sample("chat", exchanges)
+
+    def made_up_about(self) -> Callable[[bool], Exchange]:
+        """Questions about one made-up subject: told whether the one before was about it, too."""
+        subject = self.writer.subject()
+        return lambda again: self.fact(subject, again)
+
+    def read_about(self) -> Callable[[bool], Exchange]:
+        """Questions about one page."""
+        page = self.reading.page()
+
+        def exchange(again: bool) -> Exchange:
+            tries = (self.reading.about(page, again) for _ in range(40))
+            return next(filter(None, tries), None) or self.reading.fact()
+
+        return exchange
 
     # --- one question each --------------------------------------------------------------------------------------
 
@@ -87,7 +108,7 @@ class Sampler:
         ranked = self.ranked(gold, self.others(fact.subject, gold, fact.family))
         if again and rng.random() < 0.7:
             person = fact.subject.kind == "person"
-            asked = questions.follow_up(rng, fact, rng.choice(("he", "she")) if person else "it")
+            asked = questions.follow_up(rng, fact.question, fact.named, rng.choice(("he", "she")) if person else "it")
             if asked.shown != fact.question:
                 return self.found(asked, *ranked, script.search_for_same(asked.clean, fact.named))
         return self.found(questions.vary(rng, fact.question), *ranked)

@@ -10,6 +10,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from ...engine.tokenizer import CONTROL_TOKENS
 from .. import prompt
+from .pages import Prose
 from .samples import Sampler
 from .words import ADJECTIVES, ADVERBS, NOUNS, VERBS
 
@@ -18,7 +19,7 @@ from .words import ADJECTIVES, ADVERBS, NOUNS, VERBS
 PIECES = r'": "|", "|"\}, \{"|\[\{"|"\}\]|\]\(|[\p{L}\p{M}]+|\p{N}|\s|.'
 
 
-def train_tokenizer(vocab_size: int, sentences: list[str], seed: int) -> str:
+def train_tokenizer(vocab_size: int, prose: Prose, seed: int) -> str:
     """tokenizer.json (as text) with the control tokens as single added tokens behind the merges."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -34,7 +35,7 @@ def train_tokenizer(vocab_size: int, sentences: list[str], seed: int) -> str:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus(sentences, seed), trainer)
+    tokenizer.train_from_iterator(_corpus(prose, seed), trainer)
     raw = json.loads(tokenizer.to_str())
     for name in CONTROL_TOKENS.values():
         token_id = len(raw["model"]["vocab"])
@@ -44,12 +45,12 @@ def train_tokenizer(vocab_size: int, sentences: list[str], seed: int) -> str:
     return json.dumps(raw, ensure_ascii=False)
 
 
-def _corpus(sentences: list[str], seed: int) -> Iterable[str]:
+def _corpus(prose: Prose, seed: int) -> Iterable[str]:
     """Real prose, the template, and samples, so that frequent words are one piece and made-up ones few."""
-    yield from sentences * 6
+    yield from prose.sentences * 6
     for word in (*NOUNS, *ADJECTIVES, *VERBS, *ADVERBS):
         yield from (word, word, word.capitalize())
-    sampler = Sampler(seed, sentences)
+    sampler = Sampler(seed, prose)
     for _ in range(1500):
         for exchange in sampler.sample().exchanges:
             yield exchange.question

@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from ...engine.errors import LonghandError
 from ...engine.tokenizer import Tokenizer
 from . import log
-from .batches import KINDS, Stream, prose
+from .batches import KINDS, Stream
 from .job import Job
 from .log import Log, Row
 from .model import fill, make_optimizers, new_model, save_checkpoint
+from .pages import read_prose
 from .state import NAME, read_about, restore_state, save_state
 from .training_ops import loss_of
 
@@ -49,8 +50,8 @@ class Trainer:
         self.model.to(self.device)
         self.model.rotary.inverse_frequencies = self.model.rotary.inverse_frequencies.to(self.device)
         self.optimizers = make_optimizers(self.model, job.recipe)
-        sentences = prose()
-        self.streams = [Stream(job.recipe, number, self.tokenizer, sentences, job.data)
+        prose = read_prose()
+        self.streams = [Stream(job.recipe, number, self.tokenizer, prose, job.data)
                         for number in range(rank, job.recipe.batches, job.processes)]  # fmt: skip
         self.log = Log(job.out / log.NAME, job.log_every)
         self.step, self.ids, self.before, self.started = 0, 0, 0.0, time.monotonic()
