@@ -26,7 +26,10 @@ from .words import search_text, stem, synonyms, words
 INDEX_VERSION = 1  # part of an index's name: raise it when the reading or the spelling of passages changes
 MAX_FILE_BYTES = 20_000_000
 CANDIDATES = 30  # passages that bm25 hands to the ranking by sentences
-OWN_PAGE = 0.45  # of a page whose title has a word of the query, where all of its words are worth 1
+BM25_WEIGHT = 0.5  # of the best bm25, where the best sentence's overlap is worth 1
+COVERAGE_WEIGHT = 0.25  # of a passage that holds all words of the query
+OWN_PAGE = 0.6  # of a page whose title has a word of the query
+OWN_TITLE = 0.4  # of a page whose title has no other words
 NO_NUMBER = 0.3  # that is lost where a number is wanted and the best sentence holds none
 SECOND_SENTENCE = 0.7  # share of the best sentence's score from which the second one comes along
 MAX_TERMS = 64  # of one query; FTS5 compiles each into its expression
@@ -126,7 +129,7 @@ class DocsSearch:
 
     def _knows(self, name: str) -> bool:
         """Whether a part of the name occurs, or a word that it may be a slip of; a name with a broken letter may."""
-        parts = words(name)
+        parts = [part for part in words(name) if len(part) > 1]  # initials stand for names that may be written out
         spelt = [other for part in parts for other in (part, *synonyms(part))]
         if not parts or "\ufffd" in name or any(map(self._count, spelt)):
             return True
@@ -157,9 +160,10 @@ def _pick(asked: Query, idf: dict[str, float], candidates: list[_Candidate]) -> 
     for candidate in candidates:
         ranked = rank_sentences(asked, weights, candidate.title, split_sentences(candidate.text), candidate.number == 1)
         covered = coverage(weights, f"{candidate.trail}\n{candidate.text}")
-        score = 0.5 * candidate.bm25 / most + covered + ranked[0].score
+        score = BM25_WEIGHT * candidate.bm25 / most + COVERAGE_WEIGHT * covered + ranked[0].score
         named = {stem(word) for word in words(candidate.title.partition(":")[0]) if word not in STOP_WORDS}
-        score += OWN_PAGE * bool(named.intersection(asked.stems))
+        if asked_for := named.intersection(asked.stems):
+            score += OWN_PAGE + OWN_TITLE * len(asked_for) / len(named)
         if "number" in asked.wants or asked.measured:
             score -= NO_NUMBER * (not ranked[0].fit)
         content = " ".join(r.sentence for r in ranked[:2] if r.score >= SECOND_SENTENCE * ranked[0].score)

@@ -73,10 +73,10 @@ def _ends_sentence(match: re.Match[str]) -> bool:
 
 # --- ranking ----------------------------------------------------------------------------------------------------
 
-TITLE_WEIGHT = 0.25  # of a query word that the title says, when telling that passage's sentences apart
-ASKING_WEIGHT = 0.15  # of a query word that names the kind of answer: "in which year" is answered by a year
+TITLE_WEIGHT = 0.1  # of a query word that the title says, when telling that passage's sentences apart
+ASKING_WEIGHT = 0.3  # of a query word that names the kind of answer: "in which year" is answered by a year
 FIT_WEIGHT = 0.5  # of the fit, where a full overlap is 1
-BEFORE_WEIGHT = 0.3  # of query words that only the sentence before says: prose seldom says a thing twice
+BEFORE_WEIGHT = 0.6  # of query words that only the sentence before says: prose seldom says a thing twice
 OPENING_WEIGHT = 0.8  # of a document's first sentence, where what is asked is what its title is
 OWN_WEIGHT = 0.4  # of a beginning with the title's subject, where nothing but a kind of answer is asked about it
 

@@ -89,7 +89,10 @@ large big size area cover extent; build construct complete erect raise; design a
 release publish launch issue appear; live inhabitant population resident people home; king queen reign rule
 name call know nickname title; lead head direct chair captain; seat capacity; prize award win receive
 destroy burn fire demolish collapse; end finish close stop; own belong possess buy; colour color paint
-climb ascent summit; picture paint canvas portrait
+climb ascent summit; picture paint canvas portrait; bury cemetery churchyard grave lie rest tomb crypt
+die kill death poison drown shoot murder; father mother parent son daughter; disappear vanish lose miss
+rich wealth fortune money sum; stone granite marble limestone sandstone; clergyman priest reverend vicar
+trade apprentice; fly flight air; language translate; animal creature species; sport game match
 """
 
 
