@@ -41,13 +41,11 @@ it is refused with one line that says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from ..engine.errors import LonghandError
 from .events import Event, Finished, Forced, Token, ToolResponse
-from .redact import json_line, redact, secret_values
+from .trace_lines import TraceLines
 
 if TYPE_CHECKING:
     from ..engine.session import Session, TurnStats
@@ -104,7 +102,7 @@ class Recorder:
     def __init__(self, path: Path, options: dict[str, Any] | None = None):
         """options: how the model was loaded, for the header."""
         self.path, self.options = path, options
-        self._file: TextIO | None = None
+        self._lines = TraceLines(path)
         self._session: Session | None = None
         self._written = 0  # ids in spans that are written
         self._seen = 0  # ids that an event has told of
@@ -117,7 +115,6 @@ class Recorder:
         self._logprobs: list[float | None] = []
         self._parts: list[list[Any]] = []
         self._rows: list[dict[str, Any]] = []
-        self._tail = ""  # text before the next span: a secret may begin in it
 
     def begin(self, agent: Agent, question: str, fork: Fork | None = None) -> None:
         """A question has been fed to the agent's session, which is the same for all questions of a trace. With `fork`,
@@ -125,13 +122,13 @@ class Recorder:
         session = agent.session
         assert session is not None
         if self._session is None:
-            self._open()
+            self._lines.open()
             self._session = session
             self._turns = len(session.turns)
             header = {"type": "header", "format": TRACE_FORMAT, **trace_header(agent, question, self.options)}
             if fork is not None:
                 header["fork"] = {"name": fork.name, "ids": session.cached, "seconds": round(fork.seconds, 6)}
-            self._write(header)
+            self._lines.write(header)
             for row in fork.before if fork is not None else ():
                 self._before(row)
         self._feed({"question": question})
@@ -140,7 +137,7 @@ class Recorder:
     def _before(self, row: Span | dict[str, Any]) -> None:
         """Part of what a fork found in its cache: a span, noted as reused, or the outcome of an earlier question."""
         if isinstance(row, dict):
-            self._write(row)
+            self._lines.write(row)
             return
         notes = {name: value for name in SPAN_NOTES if (value := getattr(row, name))}
         if row.parts:
@@ -175,7 +172,7 @@ class Recorder:
         self._end_turn()
         if self._fed:
             self._computed(ended=True)
-        self._write({
+        self._lines.write({
             "type": "outcome", "answer": answer.text, "finish_reason": answer.finish_reason,
             "recomputed": answer.recomputed, "citations": [vars(citation) for citation in answer.citations],
             "unsupported": [vars(item) for item in answer.unsupported], "turns": [vars(t) for t in answer.turns],
@@ -192,13 +189,11 @@ class Recorder:
         self._end_turn()
         if self._fed:
             self._computed(ended=True)
-        self._write({"type": "outcome", "error": " ".join(str(error).split())})
+        self._lines.write({"type": "outcome", "error": " ".join(str(error).split())})
 
     def close(self) -> None:
         """End the file; harmless when done twice."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
+        self._lines.close()
 
     def _token(self, token: Token) -> None:
         session = self._session
@@ -297,32 +292,8 @@ class Recorder:
         ids = list(session.ids[start:end])
         text = session.engine.tokenizer.decode(ids)
         turn = self._earlier + self._turns + 1
-        row = {
+        self._lines.span({
             "type": "span", "turn": turn, "source": source, "start": start, "ids": ids, "text": text, "cached": cached,
-            "computed": computed, "seconds": round(seconds, 6),
-            **notes,
-        }  # fmt: skip
-        seen = self._tail + text
-        if redact(seen) != seen:
-            row |= {"ids": [], "redacted": len(ids), "logprobs": [], "parts": [], "logits": []}
-            if redact(text) == text:
-                row["text"] = "[redacted]"  # a secret that began in the span before
-        longest = max(map(len, secret_values()), default=0)
-        self._tail = text[-longest:] if longest and len(text) >= longest else seen[-longest:] if longest else ""
-        self._write(row)
+            "computed": computed, "seconds": round(seconds, 6), **notes,
+        })  # fmt: skip
         self._written = end
-
-    def _open(self) -> None:
-        try:
-            self._file = self.path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise LonghandError(f"{self.path}: the trace cannot be written ({error.strerror})") from None
-
-    def _write(self, row: dict[str, Any]) -> None:
-        assert self._file is not None
-        line = json_line(row)
-        try:
-            self._file.write(line + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise LonghandError(f"{self.path}: the trace cannot be written ({error.strerror})") from None
