@@ -217,7 +217,7 @@ def use_copy(model: str | Path, options: Options, notes: Console) -> tuple[str |
     from ..engine.hub import resolve
     from ..engine.options import QUANTIZE_ABOVE, choose_device
     from ..engine.quantize import cached_copy
-    from .docs import cache_folder
+    from .docs_index import cache_folder
     from .view import progress
 
     folder = resolve(model)
