@@ -79,13 +79,15 @@ class DocsSearch:
 
     def search(self, query: str) -> list[SearchResult]:
         """The best passages for any text, best first, at most `max_results`; [] when no word of it occurs, and when a
-        name in it occurs nowhere: what other rivers are long does not answer how long the Danube is."""
+        name in it occurs nowhere: what other rivers are long does not answer how long the Danube is. Where a page's
+        whole title is in it, a strange name does not matter: the page may say it in other words."""
         query = query.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
         try:
             query = mended(query, lambda word: self._count(word) > 0)
             asked = Query.parse(query)
             terms = asked.terms[:MAX_TERMS]
-            if not terms or any(not self._knows(name) for name in _NAME.findall(query)[:MAX_TERMS]):
+            strange = any(not self._knows(name) for name in _NAME.findall(query)[:MAX_TERMS])
+            if not terms or (strange and not self._has_page(asked)):
                 return []
             candidates = self._candidates(terms)
             idf = self._idf(asked, terms)
@@ -125,6 +127,11 @@ class DocsSearch:
                 return True
         return False
 
+    def _has_page(self, asked: Query) -> bool:
+        """Whether all words of a document's title are in the query."""
+        titles = self._index.execute("SELECT DISTINCT title FROM passages")
+        return any(_named(title).issubset(asked.stems) for (title,) in titles if _named(title))
+
     def _idf(self, asked: Query, terms: tuple[str, ...]) -> dict[str, float]:
         """Per stem of the query: log(1 + (N - n + 0.5) / (n + 0.5)), n of N passages holding the term (BM25's idf)."""
         idf = dict.fromkeys(asked.stems, 0.0)
@@ -146,7 +153,7 @@ def _pick(asked: Query, idf: dict[str, float], candidates: list[_Candidate]) -> 
         ranked = rank_sentences(asked, weights, candidate.title, split_sentences(candidate.text), candidate.number == 1)
         covered = coverage(weights, f"{candidate.trail}\n{candidate.text}")
         score = BM25_WEIGHT * candidate.bm25 / most + COVERAGE_WEIGHT * covered + ranked[0].score
-        named = {stem(word) for word in words(candidate.title.partition(":")[0]) if word not in STOP_WORDS}
+        named = _named(candidate.title)
         if asked_for := named.intersection(asked.stems):
             score += OWN_PAGE + OWN_TITLE * len(asked_for) / len(named)
         if "number" in asked.wants or asked.measured:
@@ -155,6 +162,11 @@ def _pick(asked: Query, idf: dict[str, float], candidates: list[_Candidate]) -> 
         result = SearchResult(candidate.title, f"{candidate.name}#{candidate.number}", content, round(score, 6))
         scored.append((-score, candidate.name, candidate.number, result))
     return [result for *_, result in sorted(scored, key=lambda entry: entry[:3])]
+
+
+def _named(title: str) -> set[str]:
+    """The stems of what a document is about."""
+    return {stem(word) for word in words(title.partition(":")[0]) if word not in STOP_WORDS}
 
 
 def _quoted(term: str) -> str:
