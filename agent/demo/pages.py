@@ -8,14 +8,13 @@ where the page about what the part is has the answer. "N: " is a question that n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...engine.errors import LonghandError
 from ..passages import read_passages
 from ..sentences import split_sentences
-from ..words import words
+from ..words import stems, words
 
 DOCS = Path(__file__).parent / "docs"
 PROSE = Path(__file__).parent / "prose"
@@ -136,17 +135,21 @@ def _in_steps(pages: list[Page], sentence: str, text: str) -> AskedInSteps:
         raise ValueError("has no [part] to find")
     if name not in sentence:
         raise ValueError(f"{name!r} is not in the sentence before it")
-    last = next(_told(pages, name, sentence, answer), None)
-    if last is None:
-        raise ValueError(f"no page about {name!r} says {answer!r}")
     phrase = match.group(1)
-    return AskedInSteps(marked.replace(f"[{phrase}]", phrase), phrase, sentence, name,
-                        Asked(marked.replace(f"[{phrase}]", name), last, answer))  # fmt: skip
+    onward = marked.replace(f"[{phrase}]", name)
+    told = _told(pages, name, sentence, answer)
+    if not told:
+        raise ValueError(f"no page about {name!r} says {answer!r}")
+    last = max(told, key=lambda one: len(stems(one) & stems(onward)))
+    return AskedInSteps(marked.replace(f"[{phrase}]", phrase), phrase, sentence, name, Asked(onward, last, answer))
 
 
-def _told(pages: list[Page], name: str, first: str, answer: str) -> Iterator[str]:
-    """The sentences that say `answer` on the pages whose titles share most words with `name`."""
+def _told(pages: list[Page], name: str, first: str, answer: str) -> list[str]:
+    """The sentences but `first` that say `answer` on the page whose title shares most words with `name`, of those that
+    do."""
     wanted = set(words(name))
     for page in sorted(pages, key=lambda page: -len(wanted & set(words(page.title)))):
-        if wanted & set(words(page.title)):
-            yield from (sentence for sentence in page.sentences if answer in sentence and sentence != first)
+        said = [sentence for sentence in page.sentences if answer in sentence and sentence != first]
+        if said and wanted & set(words(page.title)):
+            return said
+    return []
