@@ -11,17 +11,15 @@ from pathlib import Path
 
 from ..engine.errors import LonghandError
 from .docs_index import WAY_OUT, Progress, build_index, cache_folder, digest, open_index, read_documents
-from .query import STOP_WORDS, Query
+from .query import Query
 from .search import SearchError, SearchResult
-from .sentences import coverage, rank_sentences, split_sentences, weigh
+from .sentences import coverage, own_title, rank_sentences, split_sentences, subject, weigh
 from .spelling import close_to_any, mended
-from .words import stem, synonyms, words
+from .words import synonyms, words
 
 CANDIDATES = 30  # passages that bm25 hands to the ranking by sentences
 BM25_WEIGHT = 0.5  # of the best bm25, where the best sentence's overlap is worth 1
 COVERAGE_WEIGHT = 0.25  # of a passage that holds all words of the query
-OWN_PAGE = 0.6  # of a page whose title has a word of the query
-OWN_TITLE = 0.4  # of a page whose title has no other words
 NO_NUMBER = 0.3  # that is lost where a number is wanted and the best sentence holds none
 SECOND_SENTENCE = 0.7  # share of the best sentence's score from which the second one comes along
 MAX_TERMS = 64  # of one query; FTS5 compiles each into its expression
@@ -130,7 +128,7 @@ class DocsSearch:
     def _has_page(self, asked: Query) -> bool:
         """Whether all words of a document's title are in the query."""
         titles = self._index.execute("SELECT DISTINCT title FROM passages")
-        return any(_named(title).issubset(asked.stems) for (title,) in titles if _named(title))
+        return any(subject(title).issubset(asked.stems) for (title,) in titles if subject(title))
 
     def _idf(self, asked: Query, terms: tuple[str, ...]) -> dict[str, float]:
         """Per stem of the query: log(1 + (N - n + 0.5) / (n + 0.5)), n of N passages holding the term (BM25's idf)."""
@@ -153,20 +151,13 @@ def _pick(asked: Query, idf: dict[str, float], candidates: list[_Candidate]) -> 
         ranked = rank_sentences(asked, weights, candidate.title, split_sentences(candidate.text), candidate.number == 1)
         covered = coverage(weights, f"{candidate.trail}\n{candidate.text}")
         score = BM25_WEIGHT * candidate.bm25 / most + COVERAGE_WEIGHT * covered + ranked[0].score
-        named = _named(candidate.title)
-        if asked_for := named.intersection(asked.stems):
-            score += OWN_PAGE + OWN_TITLE * len(asked_for) / len(named)
+        score += own_title(asked, candidate.title)
         if "number" in asked.wants or asked.measured:
             score -= NO_NUMBER * (not ranked[0].fit)
         content = " ".join(r.sentence for r in ranked[:2] if r.score >= SECOND_SENTENCE * ranked[0].score)
         result = SearchResult(candidate.title, f"{candidate.name}#{candidate.number}", content, round(score, 6))
         scored.append((-score, candidate.name, candidate.number, result))
     return [result for *_, result in sorted(scored, key=lambda entry: entry[:3])]
-
-
-def _named(title: str) -> set[str]:
-    """The stems of what a document is about."""
-    return {stem(word) for word in words(title.partition(":")[0]) if word not in STOP_WORDS}
 
 
 def _quoted(term: str) -> str:

@@ -3,7 +3,7 @@
 An answer does when it, with the titles of its sources (and with all that they say, where it is only a few words), lacks
 one of these:
 
-- each name in the question ("Bergen"), and what singles out one of several ("the second keeper", "RTX 4090");
+- each name in the question ("Bergen"), and numbers that single out one of several ("RTX 4090");
 - what is counted ("how many steps"); where a date or a place is wanted, what happened then or there ("when was it
   opened"), and that not in brackets;
 - half of the other words; where a role only leads to what is asked ("the composer of ..."), also half of them without
@@ -11,8 +11,9 @@ one of these:
   left out; what can only be meant as the answer (a wood for "what wood", a depth for "how deep") counts as one met;
 - the wanted kind of thing: a date, a person, a number with a unit of the measure (and no depth for "how tall").
 
-It also does when none of its titles, but that of another result, has a word of the question, or when another result has
-more of them. Words are compared by form and by a list of synonyms (see words.py); their meaning is not looked at.
+It also does when none of its titles, but that of another result, has a word of the question, or when another result
+that says nothing else of what the answer tells would be ranked nearly as high: what answers mostly stands out.
+Words are compared by form and by a list of synonyms (see words.py); their meaning is not looked at.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from collections.abc import Iterator, Sequence
 
 from .query import ROLES, STOP_WORDS, Query
 from .search import SearchResult
-from .sentences import split_sentences
+from .sentences import own_title, rank_sentences, split_sentences, weigh
 from .spelling import mended
-from .words import CJK_RUN, likeness, stem, stems, words
+from .words import CJK_RUN, fold, likeness, stem, stems, words
 
 MAX_ASKED = 100  # words of a question that are looked for; a longer one is a pasted text
 MAX_PIECE = 500  # characters of a sentence that are looked at together: telling what it holds may take their square
+STANDS_OUT = 0.15  # by which a cited result must be worth more than others
 WHOLE = 8  # words from which an answer must itself speak of what was asked; a shorter one leaves it to its source
 NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")  # a capital that begins no sentence
 _IDLE_WORDS = """get become come up kind sort type still now also tell explain describe after new latest current recent
 exactly actually ever under even finally originally supposed"""
 _IDLE = frozenset(_IDLE_WORDS.split())  # that an answer need not repeat
-_SINGLING = frozenset("first second third fourth fifth sixth".split())  # and that it must
 _HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the first word tells what happened
 _YEAR = re.compile(r"1\d{3}|20\d\d")
 _PREFACE = re.compile(r"^\W*[A-Za-z][a-z ,']{0,60}(?:[?!.:]\s+(?=\S)|,\s+(?=[WH][a-z]+ ))")  # "Could you look this up?"
@@ -44,6 +45,7 @@ _POLITE = re.compile(
     r"(?=(?:who|whom|whose|what|which|when|where|why|how|in|at|on|by|for|from|the|if)\b)",
     re.IGNORECASE,
 )  # "excuse me, could you tell me when ..."
+_TOLD = re.compile(r"\d+(?:[.,]\d+)*|(?<=[\w,;:)\"“(] )[^\W\d_a-z][\w'’-]{2,}")  # numbers and names
 _BRACKETS = re.compile(r"\([^()]*\)")
 _ANOTHERS_BIRTH = re.compile(r"\bg(?:i|a)v(?:e|es|en|ing) birth\b", re.IGNORECASE)
 # "the poet who wrote it", "the person the street is named after": whoever it is need not be called so
@@ -73,6 +75,7 @@ class _Gaps:
         self.question = _POLITE.sub("", plain)
         self.asked = Query.parse(self.question)
         self.answer = _ANOTHERS_BIRTH.sub(" ", answer)
+        self.cited = cited
         self.others = [result for result in results if result not in cited]
         self.titled = stems(" ".join(source.title for source in cited))
         self.said = self.titled | stems(" ".join([self.answer, *(source.content for source in cited)]))
@@ -110,7 +113,7 @@ class _Gaps:
             if not any(likeness(stem(word), self.said) for word in words(name)):
                 yield name
         for word in self.missing:
-            if word in _SINGLING or (re.search(r"\d", word) and not _YEAR.fullmatch(word)):
+            if re.search(r"\d", word) and not _YEAR.fullmatch(word):
                 yield repr(word)
 
     def _uncounted(self) -> bool:
@@ -149,12 +152,27 @@ class _Gaps:
             for result in self.others:
                 subject = stems(result.title)
                 yield from (f"{result.url} is about {word!r}" for word in self.missing if stem(word) in subject)
-        terms = [stemmed for stemmed in asked.stems if stemmed not in asked.asking][:MAX_ASKED]
-        most = sum(likeness(term, self.said) > 0 for term in terms)
-        for result in self.others:
-            told = stems(f"{result.title} {result.content}")
-            if sum(likeness(term, told) > 0 for term in terms) > most:
-                yield f"{result.url} speaks of more of what was asked"
+        if len(asked.stems) > MAX_ASKED:
+            return
+        titles = " ".join(source.title for source in self.cited)
+        told = set(map(_plain, _TOLD.findall(self.answer))).difference(words(f"{self.question} {titles}"))
+        rivals = [result for result in self.others if told.isdisjoint(map(_plain, _TOLD.findall(result.content)))]
+        best = max(map(self._worth, self.cited), default=0.0)
+        for result in rivals:
+            if self._worth(result) > best - STANDS_OUT:
+                yield f"{result.url} speaks as much of what was asked"
+
+    def _worth(self, result: SearchResult) -> float:
+        """What a search would rank the result by, if it knew no more than the results."""
+        asked = self.asked
+        weights = weigh(asked, dict.fromkeys(asked.stems, 1.0))
+        pieces = [s[i : i + MAX_PIECE] for s in split_sentences(result.content) for i in range(0, len(s), MAX_PIECE)]
+        ranked = rank_sentences(asked, weights, result.title, pieces or [""])
+        return ranked[0].score + own_title(asked, result.title)
+
+
+def _plain(name: str) -> str:
+    return fold(name).replace(",", "")
 
 
 def _speaks(said: set[str], word: str) -> bool:

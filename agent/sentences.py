@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from .query import Query
+from .query import STOP_WORDS, Query
 from .words import likeness, stem, stems, words
 
 # --- splitting --------------------------------------------------------------------------------------------------
@@ -78,6 +78,8 @@ ASKING_WEIGHT = 0.3  # of a query word that names the kind of answer: "in which 
 FIT_WEIGHT = 0.5  # of the fit, where a full overlap is 1
 BEFORE_WEIGHT = 0.6  # of query words that only the sentence before says: prose seldom says a thing twice
 OPENING_WEIGHT = 0.8  # of a document's first sentence, where what is asked is what its title is
+OWN_PAGE = 0.6  # of a title that has a word of the query
+OWN_TITLE = 0.4  # of a title that has no other words
 OWN_WEIGHT = 0.4  # of a beginning with the title's subject, where nothing but a kind of answer is asked about it
 
 
@@ -127,6 +129,18 @@ def rank_sentences(
         for before, sentence, fit in zip(["", *sentences], sentences, fits, strict=False)
     ]
     return sorted(ranked, key=lambda one: -one.score)
+
+
+def subject(title: str) -> set[str]:
+    """The stems of what a document is about, by a passage's title ("Doc title: Heading")."""
+    return stems(title.partition(":")[0]).difference(map(stem, STOP_WORDS))
+
+
+def own_title(query: Query, title: str) -> float:
+    """From 0 to OWN_PAGE + OWN_TITLE: how far the query names what a document is about."""
+    about = subject(title)
+    named = about.intersection(query.stems)
+    return OWN_PAGE + OWN_TITLE * len(named) / len(about) if named else 0.0
 
 
 def _begins_with(named: Collection[str], sentence: str) -> bool:

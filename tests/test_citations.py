@@ -224,7 +224,7 @@ def test_the_result_that_speaks_of_more_is_the_one_to_cite():
     )  # the best there is
     more = SearchResult("The bridge", "bridge.md#1", "The chief engineer of the steel bridge was Olaf Strand.")
     assert check(f"{near.content} [The bridge](bridge.md#3)", question, [near, more])[1] == [
-        ("question", "bridge.md#1 speaks of more of what was asked")
+        ("question", "bridge.md#1 speaks as much of what was asked")
     ]
 
 
@@ -490,3 +490,18 @@ def test_a_role_that_is_itself_asked_for_is_an_answer():
     film = SearchResult("Nighthawk", "film.md#1", "Nighthawk was first painted by Ada Brook and her pupil Eva Lund.")
     for question in ("Who was the painter of Nighthawk?", "Who was Ada Brook's pupil?", "Name the pupil of Ada Brook."):
         assert check(f"{film.content} [Nighthawk](film.md#1)", question, [film]) == (["film.md#1"], [])
+
+
+def test_what_answers_stands_out_among_the_results():
+    question = "When was the keel of the Orla laid?"
+    orla = SearchResult("The Orla", "orla.md#1", "The keel of the Orla was laid on 3 May 1871 at Velm.")
+    wreck = SearchResult("The Orla", "orla.md#2", "The Orla ran aground in 1902 with her keel broken.")
+    again = SearchResult("Shipyards", "yards.md#1", "At Velm the keel of the Orla was laid on 3 May 1871.")
+
+    def reasons(cited, *others):
+        text = f"{cited.content} [{cited.title}]({cited.url})"
+        return [item.reason for item in check_answer(question, text, [cited, *others], True)[1]]
+
+    assert reasons(orla, wreck) == []
+    assert reasons(orla, again, wreck) == []  # another result that says the same speaks for it
+    assert reasons(wreck, orla) != []
