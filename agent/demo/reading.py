@@ -22,7 +22,7 @@ TELL_ME = ("Tell me about {}.", "What do you know about {}?", "What can you tell
 
 
 @dataclass
-class Shelf:
+class Opened:
     """Some pages, indexed."""
 
     pages: list[Page]
@@ -35,7 +35,7 @@ class Reading:
 
     def __init__(self, rng: random.Random, themes: Sequence[Theme]):
         self.rng, self.themes = rng, themes
-        self.shelf: Shelf | None = None
+        self.opened: Opened | None = None
         self.drawn = 0
 
     def fact(self) -> Exchange:
@@ -71,8 +71,8 @@ class Reading:
         """A question that two searches answer."""
         rng = self.rng
         while True:
-            shelf = self._open()
-            page = rng.choice(shelf.pages)
+            opened = self._open()
+            page = rng.choice(opened.pages)
             if page.in_steps and (exchange := self._in_steps(rng.choice(page.in_steps))):
                 return exchange
 
@@ -94,21 +94,21 @@ class Reading:
 
     def _find(self, question: str, sentence: str) -> tuple[list[SearchResult], int] | None:
         """What the search finds for a question, and which result holds the sentence; None if none does."""
-        assert self.shelf is not None
-        results = self.shelf.search.search(script.query_of(question))
+        assert self.opened is not None
+        results = self.opened.search.search(script.query_of(question))
         rank = next((rank for rank, result in enumerate(results) if sentence in result.content), None)
         return None if rank is None else (results, rank)
 
-    def _open(self) -> Shelf:
+    def _open(self) -> Opened:
         """The open pages, or others after a while."""
-        if self.shelf is None or self.drawn >= DRAWS:
+        if self.opened is None or self.drawn >= DRAWS:
             themes = self.rng.sample(self.themes, self.rng.choice((1, 1, 2)))
             pages = [page for theme in themes for page in _disguised(self.rng, theme)]
-            if self.shelf:
-                self.shelf.search.close()
-            self.shelf, self.drawn = Shelf(pages, self._indexed(pages)), 0
+            if self.opened:
+                self.opened.search.close()
+            self.opened, self.drawn = Opened(pages, self._indexed(pages)), 0
         self.drawn += 1
-        return self.shelf
+        return self.opened
 
     def _indexed(self, pages: list[Page]) -> DocsSearch:
         rng = self.rng

@@ -20,8 +20,8 @@ from .sample import Exchange, Round, Sample
 from .shelf import Shelf
 
 SHARES = {
-    "fact": 0.15, "salad": 0.10, "two hops": 0.22, "read": 0.20, "read on": 0.10, "missing": 0.04,
-    "second search": 0.03, "talk": 0.03, "correction": 0.015, "limit": 0.015, "chat": 0.10,
+    "fact": 0.13, "salad": 0.07, "two hops": 0.33, "read": 0.18, "read on": 0.10, "missing": 0.035,
+    "second search": 0.025, "talk": 0.025, "correction": 0.015, "limit": 0.015, "chat": 0.075,
 }  # fmt: skip
 READING = {"read", "read on"}
 
