@@ -15,6 +15,7 @@ from longhand.agent.demo import curve
 from longhand.agent.demo.job import new_job, resumed_job
 from longhand.agent.demo.log import read_log
 from longhand.agent.demo.model import new_model
+from longhand.agent.demo.pages import Prose
 from longhand.agent.demo.recipe import Recipe
 from longhand.agent.demo.samples import SHARES
 from longhand.agent.demo.tokenizer import train_tokenizer
@@ -27,7 +28,7 @@ from safetensors import safe_open
 from safetensors.torch import load, load_file, save_file
 from torch.nn import functional
 
-PROSE = ["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a guild of masons."]
+PROSE = Prose(["The tower of Velm stands 33 metres tall, and it was finished in 1889 by a guild of masons."])
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1}
 SMALL = {**SIZES, "steps": 6, "batches": 1, "tokens": 512, "copy_steps": 1}
 
