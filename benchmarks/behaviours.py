@@ -33,9 +33,10 @@ from answers import Case, judge
 from longhand import DEMO, Agent, Budget, Engine, SamplingParams
 from longhand.agent.citations import is_not_found
 from longhand.agent.demo import questions, script, shelf
-from longhand.agent.demo.facts import FAMILIES
-from longhand.agent.demo.language import Fact, Subject, Writer
+from longhand.agent.demo.facts import fitting
+from longhand.agent.demo.language import Fact, Writer
 from longhand.agent.demo.samples import broken_call
+from longhand.agent.demo.subjects import Subject
 from longhand.agent.docs import DocsSearch
 from longhand.agent.events import Answer, Event, Finished, ToolCall, ToolResponse
 
@@ -59,10 +60,11 @@ class Trial:
 class World:
     """A folder of made-up documents: a file a subject, its facts and other sentences in any order."""
 
-    def __init__(self, folder: Path, seed: int):
+    def __init__(self, folder: Path, seed: int, made_up: float):
+        """made_up: the share of relations whose words exist nowhere."""
         folder.mkdir()
         self.folder, self.rng = folder, random.Random(seed)
-        self.writer = Writer(self.rng, [])
+        self.writer = Writer(self.rng, [], made_up)
         self.shelf = shelf.Shelf(self.rng, self.writer)
         self.count = 0
 
@@ -108,7 +110,7 @@ class World:
 
     def about(self) -> Trial:
         subject = self.writer.subject()
-        family = next((f for f in FAMILIES if f.subject == subject.kind and f.describes), None)
+        family = next((f for f in fitting(subject.kind) if f.describes), None)
         if family is None:
             return self.about()
         fact = self.writer.fact(subject, family)
@@ -122,7 +124,7 @@ class World:
         if fact.family.describes:  # "Who was the designer of the bridge?" asks for the first hop
             return self.two_hops()
         others = self.facts(link.value, 2, [fact.family.questions])
-        other = self.facts(link.subject, 1, unlike=link.value.kind)[0]  # no second designer of the same bridge
+        other = self.facts(link.subject, 1, unlike=link.value.group)[0]  # no second designer of the same bridge
         self.document(link.subject, [link.statement, other.statement])
         name = self.document(link.value, [fact.statement, *(other.statement for other in others)])
         return Trial("", Case(self.folder, self.asked(fact.question), (fact.value,), name))
@@ -166,9 +168,10 @@ class World:
         return Trial("", Case(self.folder, shown, (second.value,), name), first=first.question)
 
 
-def trials(where: Path, behaviour: str, count: int) -> Iterator[Trial]:
+def trials(where: Path, behaviour: str, count: int, made_up: float = 0.0) -> Iterator[Trial]:
     for number in range(-(-count // PER_FOLDER)):
-        world = World(where / f"{behaviour}{number}", SEED + 1000 * BEHAVIOURS.index(behaviour) + number)
+        world = World(where / f"{behaviour}{number}", SEED + 1000 * BEHAVIOURS.index(behaviour) + number,
+                      made_up)  # fmt: skip
         yield from [world.trial(behaviour) for _ in range(min(PER_FOLDER, count - number * PER_FOLDER))]
 
 
@@ -222,6 +225,8 @@ def main() -> None:
     parser.add_argument("--model", default=str(DEMO))
     parser.add_argument("--temperature", type=float, default=0.6)
     parser.add_argument("--quantization", default="auto")
+    parser.add_argument("--made-up", type=float, default=0.0,
+                        help="share of relations whose words exist nowhere (Who florked the bridge?)")  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="print what is not right")
     arguments = parser.parse_args()
     chosen = arguments.only.split(",")
@@ -248,7 +253,9 @@ def measure(
     formed = marked = asked = 0
     rng = random.Random(SEED)
     budget = Budget(searches=1) if behaviour == "limit" else Budget()
-    cases = list(trials(where, behaviour, arguments.count))  # every folder is written before it is indexed
+    cases = list(
+        trials(where, behaviour, arguments.count, arguments.made_up)
+    )  # every folder is written before it is indexed
     for seed, trial in enumerate(cases):
         search = searches.get(trial.case.folder)
         if search is None and any(trial.case.folder.iterdir()):

@@ -24,6 +24,7 @@ from longhand.agent import bench, replay_modes
 from longhand.agent.bench_plot import draw
 from longhand.agent.replay_modes import Turn
 from longhand.engine.checkpoint import Checkpoint
+from longhand.engine.errors import LonghandError
 from notebook import replay_notebook
 from peers import OURS, LlamaCpp, Runner, Transformers, check_installed, make_runners
 from rich.console import Console
@@ -118,8 +119,11 @@ def main() -> None:
     if arguments.shape != "builtin":
         check_installed([name for name in others if name not in ("none", "auto")])
     engine = Engine.from_pretrained(DEMO, device="cpu") if arguments.shape == "builtin" else random_engine("0.5b")
-    plan = replay_modes.made_up(engine, bench.corpus(), arguments.turns, arguments.prompt, arguments.thinking,
-                                arguments.response)  # fmt: skip
+    try:
+        plan = replay_modes.made_up(engine, bench.corpus(), arguments.turns, arguments.prompt, arguments.thinking,
+                                    arguments.response)  # fmt: skip
+    except LonghandError as error:
+        parser.error(str(error))
     replay_modes.replay(engine, plan[:1])  # warm
     report = bench.measure(engine, plan, replay_modes.MODES, bench.whole_numbers(arguments.prefixes, "--prefixes"),
                            checks=(256, 1024, 4096))  # fmt: skip

@@ -7,16 +7,8 @@ import re
 from dataclasses import dataclass
 
 from . import words
-from .facts import FAMILIES, LINKS, Family, made_up_family, made_up_link
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Something that facts are told about."""
-
-    name: str  # as a title has it: "Velm Bridge"
-    phrase: str  # as a sentence has it: "the Velm Bridge"
-    kind: str  # thing | place | person | animal
+from .facts import FAMILIES, LINKS, Family, fitting, made_up_family, made_up_link
+from .subjects import TYPES, Subject, draw
 
 
 @dataclass(frozen=True)
@@ -45,72 +37,26 @@ class Linked:
 class Writer:
     """Writes questions and passages with one random generator; `sentences` is real prose to take the build from."""
 
-    def __init__(self, rng: random.Random, sentences: list[str]):
+    def __init__(self, rng: random.Random, sentences: list[str], made_up: float = 0.1):
+        """made_up: the share of relations whose words exist nowhere ("Who florked the bridge?")."""
         self.rng = rng
         self.sentences = sentences
+        self.made_up = made_up
 
     def subject(self, kind: str | None = None) -> Subject:
-        """A new subject; its name is made up in whole or in part."""
-        rng = self.rng
-        kind = kind or rng.choices(("thing", "place", "person", "animal"), (6, 2, 3, 2))[0]
-        if kind == "person":
-            name = words.person(rng) if rng.random() < 0.9 else words.name(rng)
-            return Subject(name, name, kind)
-        if kind == "animal":
-            name = f"{rng.choice((words.made_up(rng), rng.choice(words.ADJECTIVES)))} {words.made_up(rng)}"
-            if rng.random() < 0.4:
-                name = f"{words.name(rng)} {rng.choice(words.NOUNS)}"
-            return Subject(name[0].upper() + name[1:], f"the {name}", kind)
-        form = rng.random()
-        if kind == "place":
-            base = words.name(rng)
-            if form < 0.3:
-                name = f"{rng.choice(('Lake', 'Mount', 'Cape', 'Port', 'Saint', 'New'))} {base}"
-                return Subject(name, name, kind)
-            if form < 0.6:
-                return Subject(base, base, kind)
-            name = f"{base} {rng.choice(('River', 'Valley', 'Desert', 'Sea', 'Islands', 'Mountains', 'Glacier'))}"
-            return Subject(name, f"the {name}", kind)
-        if form < 0.30:
-            name = f"{words.name(rng)} {rng.choice(words.PLACE_TYPES)}"
-            return Subject(name, f"the {name}", kind)
-        if form < 0.40:
-            noun = f"{rng.choice(words.ADJECTIVES).capitalize()} {rng.choice(words.NOUNS).capitalize()}"
-            name = f"{noun} of {words.name(rng)}"
-            return Subject(name, f"the {name}", kind)
-        if form < 0.55:
-            name = f"{words.name(rng)} {words.name(rng)}"
-            return Subject(name, name, kind)
-        if form < 0.68:
-            name = words.name(rng)
-            return Subject(name, name, kind)
-        if form < 0.80:  # a technical name
-            letters = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.randint(2, 4)))
-            name = rng.choice((
-                letters, f"{letters}-{rng.randint(1, 99)}", f"{words.name(rng)}-{rng.randint(1, 99)}B",
-                f"{words.name(rng)}{letters}", f"{words.name(rng)}-{letters}", f"{words.name(rng)}{words.name(rng)}",
-                f"{words.made_up(rng)}.{rng.choice(('cpp', 'py', 'js', 'ai', 'org', 'rs', 'io'))}", words.made_up(rng),
-                f"{rng.choice(words.NOUNS)}{rng.choice(words.NOUNS)}", f"{words.name(rng)} {rng.randint(2, 99)}",
-                f"{rng.choice(words.ADJECTIVES)}-{rng.choice(words.NOUNS)} {rng.choice(words.NOUNS)}",
-                f"{words.name(rng)} {rng.choice(words.NOUNS)} {rng.choice(words.NOUNS)}",
-            ))  # fmt: skip
-            return Subject(name, name, kind)
-        if form < 0.92:  # a common noun phrase
-            name = f"{rng.choice((words.made_up(rng), rng.choice(words.ADJECTIVES)))} {rng.choice(words.NOUNS)}"
-            return Subject(name[0].upper() + name[1:], f"the {name}", kind)
-        name = f"{rng.choice(words.NOUNS)} {words.made_up(rng)}"
-        return Subject(name[0].upper() + name[1:], f"the {name}", kind)
+        """A new subject of one of these kinds (any by default)."""
+        return draw(self.rng, kind)
 
     def fact(self, subject: Subject | None = None, family: Family | None = None, named: str | None = None) -> Fact:
         """A fact about a subject (a new one by default); `named` is how its question names it."""
         rng = self.rng
         if family is None:
-            fitting = [f for f in FAMILIES if subject is None or f.subject == subject.kind]
-            family = made_up_family(rng) if not fitting or rng.random() < 0.2 else rng.choice(fitting)
+            known = list(FAMILIES) if subject is None else fitting(subject.kind)
+            family = made_up_family(rng) if not known or rng.random() < self.made_up else rng.choice(known)
         subject = subject or self.subject(family.subject)
         unit = rng.choice((*words.UNITS, *words.NOUNS[::7]))
         fill = {"s": subject.phrase, "v": self.value(family.value), "u": unit, "n": words.number(rng),
-                "k": rng.choice(words.NOUNS), "p": words.name(rng)}  # fmt: skip
+                "k": rng.choice(words.BODIES), "p": words.name(rng)}  # fmt: skip
         template = family.statement(rng)
         value = fill["n" if "{n}" in template else "v"]
         named = named or self.alias(subject)
@@ -120,11 +66,9 @@ class Writer:
     def link(self) -> Linked:
         """A fact whose value is a subject itself."""
         rng = self.rng
-        link = made_up_link(rng) if rng.random() < 0.25 else rng.choice(LINKS)
+        link = made_up_link(rng) if rng.random() < self.made_up else rng.choice(LINKS)
         subject = self.subject(link.subject)
         value = self.subject(link.value)
-        while link.value == "thing" and value.phrase.startswith("the "):  # "studied at the velvet" tells nothing
-            value = self.subject(link.value)
         named = self.alias(subject)
         phrase = rng.choice(link.phrases.split(" | ")).format(s=named)
         template = rng.choice(link.statements.split(" | "))
@@ -151,16 +95,18 @@ class Writer:
 
     def state(self, template: str, fill: dict[str, str], value: str) -> str:
         """The statement as prose, its value unharmed."""
-        statement = self.dress(template.format(**fill))
-        while value.casefold() not in statement.casefold():  # a mark of prose fell into the value
+        while True:
             statement = self.dress(template.format(**fill))
-        return statement
+            if self.rng.random() < 0.2:
+                statement = self.garnish(statement)
+            if value.casefold() in statement.casefold():  # no mark of prose fell into it
+                return statement
 
     def alias(self, subject: Subject) -> str:
         """The subject as a question names it: now and then only by one word of its name."""
         parts = [word for word in subject.name.split() if word[0].isupper() and word.isalpha() and len(word) > 3]
         if len(parts) > 1 and self.rng.random() < 0.08:
-            return self.rng.choice([word for word in parts if word not in words.PLACE_TYPES] or parts)
+            return self.rng.choice([word for word in parts if word not in TYPES] or parts)
         return subject.phrase
 
     def value(self, kind: str) -> str:
@@ -170,7 +116,7 @@ class Writer:
             form = rng.random()
             if form < 0.15:
                 return f"{words.person(rng)} and {words.person(rng)}"
-            return words.person(rng) if form < 0.85 else f"the {words.name(rng)} {rng.choice(words.PLACE_TYPES)}"
+            return words.person(rng) if form < 0.85 else self.subject("body").phrase
         if kind == "when":
             return words.day(rng)
         if kind == "where":
@@ -229,7 +175,7 @@ class Writer:
             text = f"{lead}, {self.lower(core)}"
         else:
             text = f"{core}, {self.clause()}, {self.clause()}"
-        return self.garnish(text[0].upper() + text[1:] + ".")
+        return text[0].upper() + text[1:] + "."
 
     def lengthen(self, sentence: str) -> str:
         """The sentence with another one hung on behind, before or inside it."""
@@ -274,7 +220,8 @@ class Writer:
         """A sentence with the build of real prose and many of its words replaced."""
         rng = self.rng
         if not self.sentences or rng.random() < 0.35:
-            return self.dress(f"the {self.noun_phrase()} {rng.choice(words.VERBS)} the {self.noun_phrase()}")
+            said = self.dress(f"the {self.noun_phrase()} {rng.choice(words.VERBS)} the {self.noun_phrase()}")
+            return self.garnish(said)
         rate = rng.choice((0.2, 0.5, 0.8))
 
         def swap(match: re.Match[str]) -> str:

@@ -12,15 +12,16 @@ from ..calls import MalformedCallError, parse_calls
 from ..search import SearchResult
 from . import questions, script, words
 from .facts import Family
-from .language import Subject, Writer
+from .language import Writer
 from .pages import Prose
 from .questions import Question
 from .reading import Reading
 from .sample import Exchange, Round, Sample
 from .shelf import Shelf
+from .subjects import Subject
 
 SHARES = {
-    "fact": 0.13, "salad": 0.07, "two hops": 0.33, "read": 0.18, "read on": 0.10, "missing": 0.035,
+    "fact": 0.13, "salad": 0.06, "two hops": 0.30, "read": 0.18, "read on": 0.14, "missing": 0.035,
     "second search": 0.025, "talk": 0.025, "correction": 0.015, "limit": 0.015, "chat": 0.075,
 }  # fmt: skip
 READING = {"read", "read on"}
@@ -115,12 +116,12 @@ class Sampler:
 
     def of_a_part(self) -> Exchange:
         """A fact of one hop about a part: "How high is the dome of the Velm Cathedral?" """
-        whole = self.writer.subject()
+        whole = self.writer.subject("building ship device")
         part = self.rng.choice((self.writer.noun_phrase(), self.rng.choice(words.NOUNS)))
         while words.LED_TO.intersection(part.split()):
             part = self.rng.choice(words.NOUNS)
         name = f"{part} of {whole.phrase}"
-        fact = self.writer.fact(Subject(name, f"the {name}", "thing"))
+        fact = self.writer.fact(Subject(name, f"the {name}", "device"))
         gold = self.shelf.place(whole, fact.statement)
         return self.found(questions.vary(self.rng, fact.question),
                           *self.ranked(gold, self.others(whole, gold, fact.family)))  # fmt: skip

@@ -8,7 +8,8 @@ import re
 from ..search import SearchResult
 from . import words
 from .facts import Family
-from .language import Fact, Subject, Writer
+from .language import Fact, Writer
+from .subjects import TYPES, Subject
 
 # What a page may hold to take a reader over. The model copies or ignores it like any other sentence.
 ORDERS = (
@@ -47,7 +48,7 @@ class Shelf:
             title = f"{rng.choice(words.ADJECTIVES).capitalize()} {subject.name}"
         elif named and form < 0.6:  # the title names the subject, the sentence says "it"
             pronouns = ["he", "she"] if subject.kind == "person" else ["it"]
-            if subject.name.split()[-1] in words.PLACE_TYPES:
+            if subject.name.split()[-1] in TYPES:
                 pronouns.append(f"the {subject.name.split()[-1].lower()}")
             sentence = sentence.replace(subject.phrase, rng.choice(pronouns))
         elif not named and form < 0.6:

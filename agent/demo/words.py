@@ -124,10 +124,9 @@ WEIGHTS = "kilograms tonnes tons grams pounds kg g ounces".split()
 
 MONTHS = "January February March April May June July August September October November December".split()
 
-PLACE_TYPES = """
-Bridge Tower River Museum Castle Lake Palace Island Cathedral University Library Station Valley Observatory Canal Harbour
-Theatre Temple Park Desert Glacier Railway Institute Academy Abbey Gallery Dam Tunnel Lighthouse Square Hall Fort Company
-Stadium Falls Mountains Sea Bay Church Garden Prize Project Protocol Method Model Engine Format Index Kernel Act Treaty
+BODIES = """
+company school newspaper club institute museum party order society orchestra league bank church bureau academy team
+hospital studio army union firm council committee navy
 """.split()
 
 ROLES = """
