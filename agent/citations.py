@@ -27,9 +27,16 @@ _LABEL = re.compile(
 )
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"[^\W\d_a-z][\w'’-]*")
+_HERE = r"(?:in|by|from|among|with) (?:the|these|those|any|my|this)\b"
 _NOT_FOUND = re.compile(
-    r"(could not|couldn't|cannot|can't|did not|didn't|unable to|not able to) (find|answer|locate|determine)"
-    r"|(was|is|were|are) not (found|available|mentioned)|no (relevant |such )?(information|results?|answer)"
+    r"\b(?:I|we)\b[^.?!;,]{0,20}?\b(?:not|cannot|unable to|[a-z]+n['\u2019]t)(?: been)?(?: able to)? ?"
+    r"(?:find|found|answer|locate|determine)\b"
+    r"|(?:^|[.?!:,]\s+)(?:(?:sorry|unfortunately|but),? )?(?:there (?:is|are|was|were) |(?:unable|not able) to find )?"
+    r"(?:no |any )(?:relevant |such |matching )?(?:information|results?|answers?)\b"
+    rf"|(?:\bnot|n['\u2019]t)(?: be| been)? (?:found|available|mentioned|determined|stated|given|answered) {_HERE}"
+    r"|\b(?:is|are|was|were) not (?:available|mentioned|given|stated)(?=\s*[.!]?\s*$)"
+    r"|\b(?:information|answer) (?:was|is|were|are) not (?:found|available|given)\b"
+    r"|\b(?:results?|documents?|sources?|pages?) (?:do|does|did) not (?:hold|mention|contain|say|tell|give|answer)\b"
     r"|没有找到|找不到|未找到|无法",
     re.IGNORECASE,
 )
@@ -235,7 +242,7 @@ class _Held:
         """Why they do not hold the sentence; None if they do."""
         if reason := self.lacks_number(sentence):
             return reason
-        for name in re.findall(r"(?<=[\w,;:)] )[^\W\d_a-z][^\W_]{2,}", sentence):
+        for name in re.findall(r"(?<=[\w,;:)] )(?:[\"\u201c\u2018'*_(]{0,3})([^\W\d_a-z][^\W_]+)", sentence):
             if name[0].isupper() and any(stem(word) not in self.stems for word in words(name)):
                 return f"the cited result does not hold the name {name}"
         content = [stem(word) for word in words(sentence) if word not in STOP_WORDS and not word.isdigit()]

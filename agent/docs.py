@@ -11,11 +11,11 @@ from pathlib import Path
 
 from ..engine.errors import LonghandError
 from .docs_index import WAY_OUT, Progress, build_index, cache_folder, digest, open_index, read_documents
-from .query import Query
+from .query import STOP_WORDS, Query
 from .search import SearchError, SearchResult
 from .sentences import coverage, own_title, rank_sentences, split_sentences, subject, weigh
 from .spelling import close_to_any, mended
-from .words import synonyms, words
+from .words import stem, synonyms, words
 
 CANDIDATES = 30  # passages that bm25 hands to the ranking by sentences
 BM25_WEIGHT = 0.5  # of the best bm25, where the best sentence's overlap is worth 1
@@ -84,7 +84,7 @@ class DocsSearch:
             query = mended(query, lambda word: self._count(word) > 0)
             asked = Query.parse(query)
             terms = asked.terms[:MAX_TERMS]
-            strange = any(not self._knows(name) for name in _NAME.findall(query)[:MAX_TERMS])
+            strange = any(not self._knows(name) for name in _names(query)[:MAX_TERMS])
             if not terms or (strange and not self._has_page(asked)):
                 return []
             candidates = self._candidates(terms)
@@ -121,7 +121,8 @@ class DocsSearch:
         spellings = "SELECT term FROM vocabulary WHERE term >= ? AND term < ?"
         for part in parts:
             terms = self._index.execute(spellings, (part[:1], part[:1] + "\U0010ffff"))
-            if close_to_any(part, (term for (term,) in terms)):
+            known = [term for (term,) in terms]  # without their endings, as FTS5's stemmer leaves them
+            if close_to_any(part, known) or close_to_any(stem(part), known):
                 return True
         return False
 
@@ -158,6 +159,13 @@ def _pick(asked: Query, idf: dict[str, float], candidates: list[_Candidate]) -> 
         result = SearchResult(candidate.title, f"{candidate.name}#{candidate.number}", content, round(score, 6))
         scored.append((-score, candidate.name, candidate.number, result))
     return [result for *_, result in sorted(scored, key=lambda entry: entry[:3])]
+
+
+def _names(query: str) -> list[str]:
+    """The words with a capital that begin no query; none where all words have one, as in a heading or a shout."""
+    names = [name for name in _NAME.findall(query) if name[0].isupper() and not re.match(r"I['’]", name)]
+    shouted = query.isupper() and len(query.split()) > 2
+    return [] if shouted or any(name.lower() in STOP_WORDS for name in names if len(name) > 1) else names
 
 
 def _quoted(term: str) -> str:

@@ -104,7 +104,7 @@ def open_index(path: Path) -> sqlite3.Connection | None:
         return None
     connection = None
     try:
-        uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+        uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         sound = connection.execute("PRAGMA quick_check").fetchone()[0] == "ok"
         if sound and connection.execute("PRAGMA user_version").fetchone()[0] == INDEX_VERSION:

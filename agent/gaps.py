@@ -28,6 +28,7 @@ from .spelling import mended
 from .words import CJK_RUN, fold, likeness, stem, stems, words
 
 MAX_ASKED = 100  # words of a question that are looked for; a longer one is a pasted text
+MAX_POLITE = 400  # characters in which openings are looked for: what they cost grows with the square
 MAX_PIECE = 500  # characters of a sentence that are looked at together: telling what it holds may take their square
 STANDS_OUT = 0.15  # by which a cited result must be worth more than others
 WHOLE = 8  # words from which an answer must itself speak of what was asked; a shorter one leaves it to its source
@@ -37,7 +38,15 @@ exactly actually ever under even finally originally supposed"""
 _IDLE = frozenset(_IDLE_WORDS.split())  # that an answer need not repeat
 _HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the first word tells what happened
 _YEAR = re.compile(r"1\d{3}|20\d\d")
+_ASKS = (
+    r"(?:(?:in|at|on|by|for|from|to|under|of|after) )?"
+    r"(?:wh(?:o|om|ose|at|ich|en|ere|y)|how|tell|name|describe|explain)"
+)
+_ASKING = re.compile(rf"\W*(?:{_ASKS}|is|are|was|were|did|does|do|has|have|can|could)\b", re.IGNORECASE)
 _PREFACE = re.compile(r"^\W*[A-Za-z][a-z ,']{0,60}(?:[?!.:]\s+(?=\S)|,\s+(?=[WH][a-z]+ ))")  # "Could you look this up?"
+_AFTERWORD = re.compile(
+    r"\?\s+(?:please|thanks|thank you|cheers|answer|be|keep|reply|respond)\b[^?]*$", re.IGNORECASE
+)  # "Please be brief."
 _POLITE = re.compile(
     r"^\W*(?:(?:please|excuse me|hello|hi|hey|ok|so|and)\b\W*)*"
     r"(?:(?:(?:can|could|would|will) you (?:please )?|please )?(?:tell (?:to )?me|say)\b"
@@ -71,8 +80,7 @@ class _Gaps:
 
     def __init__(self, question: str, answer: str, cited: Sequence[SearchResult], results: Sequence[SearchResult]):
         found = stems(" ".join(f"{result.title} {result.content}" for result in results))
-        plain = mended(_PREFACE.sub("", question), lambda word: stem(word) in found)
-        self.question = _POLITE.sub("", plain)
+        self.question = _bare(mended(" ".join(question.split()), lambda word: stem(word) in found))
         self.asked = Query.parse(self.question)
         self.answer = _ANOTHERS_BIRTH.sub(" ", answer)
         self.cited = cited
@@ -169,6 +177,18 @@ class _Gaps:
         pieces = [s[i : i + MAX_PIECE] for s in split_sentences(result.content) for i in range(0, len(s), MAX_PIECE)]
         ranked = rank_sentences(asked, weights, result.title, pieces or [""])
         return ranked[0].score + own_title(asked, result.title)
+
+
+def _bare(question: str) -> str:
+    """The question without what only leads to it or follows it: "Quick question:", "Please be brief." """
+    head = question[:MAX_POLITE]
+    head = _AFTERWORD.sub("?", head) if len(question) <= MAX_POLITE else head
+    preface = _PREFACE.match(head)
+    if preface and _ASKING.match(head[preface.end() :]):
+        led = preface.group()
+        if not re.match(rf"\W*{_ASKS}\b", led, re.IGNORECASE) or re.search(r"\byou\b", led):
+            head = head[preface.end() :]
+    return _POLITE.sub("", head) + question[MAX_POLITE:]
 
 
 def _plain(name: str) -> str:

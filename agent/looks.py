@@ -17,7 +17,7 @@ ONE_OF = {  # kinds that are told by naming one of them: an answer to "what wood
 ONE_OF["material"] = " ".join([*ONE_OF.values(), "stone brick concrete clay glass ivory bone plaster paper rubber"])
 
 _ONE_NUMBER = (
-    r"(?:(?<!\w)(?<![A-Za-z]-)\d[\d.,]*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen"
+    r"(?:(?<!\w)(?<![A-Za-z]-)(?<!\d[.,])\d[\d.,]*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen"
     r"|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
     r"|hundred|thousand|million|billion|trillion|dozen|half|twice|single|pair)s?\b)"
 )
@@ -61,7 +61,7 @@ old age; heavy weigh mass; fast speed; large size area cover; hot cold temperatu
 """
 _UPPER = "A-Z" + "".join(filter(str.isupper, map(chr, range(0xC0, 0x250))))  # Latin letters
 _CAPITAL = (
-    rf"(?!(?:{_MONTH}|The|It|He|She|They|In|On|At|Its|His|Her|This|That|A|An|And|But|For|By|To|Of|From|After|When|As"
+    rf"(?<!\w)(?!(?:{_MONTH}|The|It|He|She|They|In|On|At|Its|His|Her|This|That|A|An|And|But|For|By|To|Of|From|After|When|As"
     rf"|With|There|Their|These|One|Two|I)\b)[{_UPPER}][^\W\d_]*(?:['\u2019.-][^\W\d_]+)*"
 )
 _FULL_NAME = rf"{_CAPITAL}\.?(?:\s(?:(?:da|de|del|della|di|du|la|le|van|von|den|der|of|the|al|bin)\s)*{_CAPITAL}\.?)+"

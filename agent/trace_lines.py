@@ -29,7 +29,7 @@ class TraceLines:
         ids, which would spell it out."""
         text = row["text"]
         seen = self._tail + text
-        if redact(seen) != seen:
+        if redact(text) != text or redact(seen) != redact(self._tail) + text:
             row = row | {"ids": [], "redacted": len(row["ids"]), "logprobs": [], "parts": [], "logits": []}
             if redact(text) == text:
                 row["text"] = "[redacted]"

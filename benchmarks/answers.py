@@ -121,7 +121,9 @@ def main() -> None:
             cases = [case for case in cases if case.folder.name in arguments.folders.split(",")]
         if arguments.kinds is not None:
             cases = [case for case in cases if case.kind in arguments.kinds.split(",")]
-        run(engine, sampling, cases[: arguments.limit], arguments)
+        if not (cases := cases[: arguments.limit]):
+            parser.error("no question is left; look at --folders, --kinds and --limit")
+        run(engine, sampling, cases, arguments)
 
 
 def run(engine: Engine, sampling: SamplingParams, cases: list[Case], arguments: argparse.Namespace) -> None:
@@ -129,8 +131,9 @@ def run(engine: Engine, sampling: SamplingParams, cases: list[Case], arguments: 
     counts: Counter[str] = Counter()
     seconds = sampled = marked = well_formed = 0
     for seed, case in enumerate(cases):
-        search = searches.setdefault(case.folder, DocsSearch(case.folder))
-        agent = Agent(engine, search, Budget(), sampling, seed=seed)
+        if case.folder not in searches:
+            searches[case.folder] = DocsSearch(case.folder)
+        agent = Agent(engine, searches[case.folder], Budget(), sampling, seed=seed)
         started = time.perf_counter()
         events = list(agent.run(case.question))
         seconds += time.perf_counter() - started

@@ -232,6 +232,8 @@ def main() -> None:
     chosen = arguments.only.split(",")
     if unknown := sorted(set(chosen) - set(BEHAVIOURS)):
         parser.error(f"no behaviour is called {unknown[0]!r}; there are {', '.join(BEHAVIOURS)}")
+    if arguments.count < 1:
+        parser.error(f"--count {arguments.count}: at least one run of each is wanted")
     quantization = None if arguments.quantization == "none" else arguments.quantization
     engine = Engine.from_pretrained(arguments.model, quantization=quantization)
     sampling = SamplingParams(temperature=arguments.temperature)
@@ -253,9 +255,8 @@ def measure(
     formed = marked = asked = 0
     rng = random.Random(SEED)
     budget = Budget(searches=1) if behaviour == "limit" else Budget()
-    cases = list(
-        trials(where, behaviour, arguments.count, arguments.made_up)
-    )  # every folder is written before it is indexed
+    # Every folder is written before it is indexed.
+    cases = list(trials(where, behaviour, arguments.count, arguments.made_up))
     for seed, trial in enumerate(cases):
         search = searches.get(trial.case.folder)
         if search is None and any(trial.case.folder.iterdir()):

@@ -185,6 +185,34 @@ def test_saying_that_nothing_was_found_needs_no_source(text):
     assert check(text) == ([], [])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, I did not find anything.",
+        "I have not been able to find this.",
+        "The search results do not mention the height.",
+        "The answer could not be found in the documents.",
+        "I searched twice, but there is no information about it.",
+    ],
+)
+def test_there_are_many_ways_to_say_that_nothing_was_found(text):
+    assert is_not_found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The wreck was not found until 2022.",
+        "He could not find work and moved to Paris.",
+        "The tomb was not found by Carter but by his water boy.",
+        "The bridge is 4500 m long, and there are no results for its builder.",
+    ],
+)
+def test_a_fact_about_finding_is_a_fact(text):
+    assert not is_not_found(text)
+    assert check(text)[1] == [("uncited", "the answer cites no source")]
+
+
 def test_not_found_is_not_read_out_of_a_title():
     text = "It is 34 metres tall [What we could not find](tower.md#1)."
     assert not is_not_found(text)
@@ -450,10 +478,29 @@ def test_the_answer_before_does_not_answer_a_follow_up():
         "i would like to know how tall the old tower is",
         "Do you know how tall the old tower is?",
         "Whta is teh height of the old tower?",
+        "How tall is the old tower? Please be brief.",
+        "How tall is the old tower? Thanks!",
     ],
 )
 def test_the_way_it_is_asked_need_not_be_spoken_of(question):
     assert check(f"The old tower is 34 metres tall and stands by the sea. {CITED}", question) == (["tower.md#1"], [])
+
+
+def test_an_abbreviation_ends_no_preface():
+    text = f"The old tower is 34 metres tall and stands by the sea. {CITED}"
+    assert check(text, "when was st. tower built?")[1]
+    assert check(text, "How tall is st. tower?") == (["tower.md#1"], [])
+
+
+def test_a_name_of_two_letters_is_a_name():
+    text = f"The old tower is 34 metres tall and stands by the Ob. {CITED}"
+    assert check(text)[1] == [("sentence", "the cited result does not hold the name Ob")]
+
+
+def test_openings_of_a_long_question_take_no_long_time():
+    started = time.perf_counter()
+    check(f"The old tower is 34 metres tall. {CITED}", "hello" + " " * 20_000 + ", " * 5_000 + TALL)
+    assert time.perf_counter() - started < 1.5
 
 
 def test_whoever_did_it_need_not_be_called_so():

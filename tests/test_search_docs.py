@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 
 import pytest
 from hypothesis import given
@@ -349,6 +350,38 @@ def test_a_name_that_occurs_nowhere_is_not_answered_about_another(tmp_path):
     assert search.search("How long is the Vltava?")[0].url == "vltava.md#1"
     assert search.search("Is Linz in the Alps of Danube?") == []
     assert search.search("Is the Vltava in the Alps of Danube?")[0].url == "vltava.md#1"  # may say it in other words
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["famous harrow élite", "Who Designed The Harrow Bridge", "WHO DESIGNED HARROW BRIDGE", "what I've read of Harrow"],
+)
+def test_a_capital_does_not_make_a_name(search, query):
+    assert search.search(query)[0].url.startswith("bridge.md#")
+
+
+def test_a_slip_in_a_name_that_the_stemmer_shortens(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "band.md").write_text("# A band\n\nThe Beatles played in Hamburg in 1960.\n")
+    search = DocsSearch(tmp_path / "docs", cache_dir=tmp_path)
+    assert search.search("when did the Beattles play in Hamburg")
+    assert not search.search("when did the Danubians play in Hamburg")
+
+
+def test_a_cache_whose_name_is_no_utf8(folder, tmp_path):
+    cache = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    assert DocsSearch(folder, cache_dir=cache).search("Harrow Bridge")
+
+
+@pytest.mark.parametrize(("text", "query"), [("built " + "A" * 2300, "who built"), ("big " + "1." * 1150, "how big")])
+def test_a_word_without_end_takes_no_long_time(tmp_path, text, query):
+    (tmp_path / "docs").mkdir()
+    for number in range(6):
+        (tmp_path / "docs" / f"{number}.md").write_text(f"# X\n\n{text}\n")
+    search = DocsSearch(tmp_path / "docs", cache_dir=tmp_path)
+    started = time.perf_counter()
+    search.search(query)
+    assert time.perf_counter() - started < 0.8
 
 
 def test_initials_stand_for_names_that_are_written_out(tmp_path):

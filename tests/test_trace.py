@@ -20,6 +20,7 @@ from longhand.agent.search import RecordingSearch, ReplaySearch, SearchError, Se
 from longhand.agent.trace import TRACE_FORMAT, Recorder, spans
 from longhand.agent.trace_export import sample
 from longhand.agent.trace_file import read_trace
+from longhand.agent.trace_lines import TraceLines
 from longhand.engine.engine import Engine
 from longhand.engine.errors import LonghandError
 from rich.console import Console
@@ -304,6 +305,20 @@ def test_no_secret_at_other_sinks(parrot, tmp_path, monkeypatch, capsys):
     tool = [span["text"] for span in spans(agent.session) if span["source"] == "tool"]
     assert len(tool) == 2
     assert CANARY not in "".join(tool)
+
+
+def test_a_span_behind_a_secret_keeps_its_ids(tmp_path, monkeypatch):
+    monkeypatch.setenv("TAVILY_API_KEY", CANARY)
+    lines = TraceLines(tmp_path / "run.jsonl")
+    lines.open()
+    row = {"logprobs": [], "parts": [], "logits": []}
+    for text in (f"my key is {CANARY}", "What is the Velm Bridge?", CANARY[:9], f"{CANARY[9:]} it is"):
+        lines.span({**row, "ids": [1, 2], "text": text})
+    lines.close()
+    written = [json.loads(line) for line in lines.path.read_text("utf-8").splitlines()]
+    assert [line["ids"] for line in written] == [[], [1, 2], [1, 2], []]
+    assert written[1]["text"] == "What is the Velm Bridge?"
+    assert written[3]["text"] == "[redacted]"
 
 
 def test_redact():

@@ -59,6 +59,8 @@ class Writer:
                 "k": rng.choice(words.BODIES), "p": words.name(rng)}  # fmt: skip
         template = family.statement(rng)
         value = fill["n" if "{n}" in template else "v"]
+        if not re.search(r"(?<!\d)\d\d?(?!\d)", fill["v"]):  # no day, which "on" would go with
+            template = template.replace(" on {v}", " in {v}")
         named = named or self.alias(subject)
         question = family.question(rng).format(**{**fill, "s": named})
         return Fact(subject, family, question, self.state(template, fill, value), value, named)
@@ -134,6 +136,8 @@ class Writer:
             return words.money(rng)
         if kind == "years":
             return f"{words.number(rng)} {rng.choice(('years', 'years', 'months', 'days', 'weeks'))}"
+        if kind == "colour":
+            return rng.choice(words.COLOURS)
         if kind == "thing":
             return self.noun_phrase()
         name = words.name(rng) if rng.random() < 0.6 else self.noun_phrase()

@@ -77,9 +77,10 @@ def follow_up(rng: random.Random, question: str, named: str, pronoun: str) -> Qu
     his = {"he": "his", "she": "her", "it": "its"}[pronoun]
     him = {"he": "him", "she": "her", "it": "it"}[pronoun]
     text, name = question, re.escape(named)
+    text = re.sub(rf"{name}['\u2019]s\b", "\x02", text)
     if rng.random() < 0.6:
         text = re.sub(rf"the (\w+) of {name}", "\x02 \\1", text)
-    text = re.sub(rf"\b(of|by|from|after|to) {name}", "\\1 \x01", text)
+    text = re.sub(rf"\b(of|by|from|after|to|about|with|for|on|at|against|than|in|under) {name}", "\\1 \x01", text)
     text = re.sub(rf"^((?:Who|How many \S+) (?!was|is|did|does|has)\S+) {name}", "\\1 \x01", text)
     text = text.replace(named, "\x00")
     shown = text.replace("\x00", pronoun).replace("\x01", him).replace("\x02", his)

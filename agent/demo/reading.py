@@ -135,8 +135,9 @@ class Reading:
 
 def _pronoun(page: Page) -> str:
     """What its sentences call its subject."""
-    begin = [sentence.split()[0].lower() for sentence in page.sentences]
-    return max(("it", "he", "she"), key=begin.count)
+    said = re.findall(r"[a-z]+", " ".join(page.sentences).lower())
+    forms = {"it": ("it", "its"), "he": ("he", "him", "his"), "she": ("she", "her", "hers")}
+    return max(forms, key=lambda pronoun: sum(map(said.count, forms[pronoun])))
 
 
 def _disguised(rng: random.Random, theme: Theme) -> list[Page]:

@@ -124,6 +124,8 @@ WEIGHTS = "kilograms tonnes tons grams pounds kg g ounces".split()
 
 MONTHS = "January February March April May June July August September October November December".split()
 
+COLOURS = "red blue green yellow white black grey brown orange pink purple golden silver scarlet".split()
+
 BODIES = """
 company school newspaper club institute museum party order society orchestra league bank church bureau academy team
 hospital studio army union firm council committee navy
