@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from ..search import SearchResult
+from ..sentences import split_sentences
 
 # What a query leaves out of its question.
 STOP_WORDS = frozenset(
@@ -50,8 +51,9 @@ def search_for(question: str) -> str:
 
 
 # Thoughts in steps repeat what stands near, behind marks that stand nowhere else: "|" begins the question, "[" the part
-# of it that has to be found, "=" what that is, and "]" the rest. A small model copies behind a mark; it cannot take a
-# question apart twice. What is found is taken out of a sentence that has just been written, not of one far back.
+# of it that has to be found, "[=" what that is, and "]" the rest. A small model copies behind a mark; it cannot take a
+# question apart twice. What is found is marked in the sentence while that is copied: it goes on where it would have
+# gone on anyway, and need not choose a name out of a sentence.
 
 
 def search_for_first(question: str, phrase: str) -> str:
@@ -75,10 +77,17 @@ def scan(results: Sequence[SearchResult], gold: int | None) -> str:
 
 
 def search_on(scanned: str, chosen: SearchResult, question: str, phrase: str, value: str) -> str:
-    """The second thought and call of a question of two hops: what the chosen result says, what that makes of `phrase`,
-    and the question with that in it."""
-    onward = question.replace(phrase, f"[= {value}]", 1)
-    return f"{scanned} {chosen.content} [{phrase}] = {value} | {onward}\n{call(query_of(onward))}"
+    """The second thought and call of a question of two hops: what the chosen result says up to the sentence that tells
+    what `phrase` is, with that marked in it, and the question with that in its place. The result's content must hold
+    `value`, in any case."""
+    place = re.search(re.escape(value), chosen.content, re.IGNORECASE)
+    assert place is not None, f"{chosen.content!r} does not hold {value!r}"
+    found, end = f"[= {place.group()}]", place.end()
+    rest = split_sentences(chosen.content[end:])[:1]  # of the sentence
+    end += chosen.content[end:].index(rest[0]) + len(rest[0]) if rest else 0
+    said = f"{chosen.content[: place.start()]}{found}{chosen.content[place.end() : end]}"
+    onward = question.replace(phrase, found, 1)
+    return f"{scanned} [{phrase}]: {said} | {onward}\n{call(query_of(onward))}"
 
 
 def search_again(scanned: str, query: str) -> str:
