@@ -94,7 +94,9 @@ def check_answer(
             gap = unanswered(question, plain, cited, results)
             steps = _steps(question, *last, results) if gap is not None and last is not None else []
             if steps:
-                gap = unanswered(question, " ".join([plain, *(r.content for r in steps)]), [*cited, *steps], results)
+                # Which result of the last search stands out is a matter of its query, not of the question.
+                said = " ".join([plain, *(result.content for result in steps)])
+                gap = unanswered(question, said, [*cited, *steps], results, stands_out=False)
             if gap is None and last is not None:
                 gap = _strays(question, claims, last, bool(steps))
             if gap is not None:

@@ -69,10 +69,15 @@ _LEADING = ROLES.union(_LEADING_WORDS.split())
 
 
 def unanswered(
-    question: str, answer: str, cited: Sequence[SearchResult], results: Sequence[SearchResult]
+    question: str,
+    answer: str,
+    cited: Sequence[SearchResult],
+    results: Sequence[SearchResult],
+    stands_out: bool = True,
 ) -> str | None:
-    """Why an answer and what it cites do not speak of what was asked; None if they do. `answer` is without links."""
-    return next(_Gaps(question, answer, cited, results).reasons(), None)
+    """Why an answer and what it cites do not speak of what was asked; None if they do. `answer` is without links.
+    `stands_out`: whether what it cites must be worth more than the other results."""
+    return next(_Gaps(question, answer, cited, results).reasons(stands_out), None)
 
 
 class _Gaps:
@@ -101,7 +106,7 @@ class _Gaps:
         about = [word for word, stemmed in zip(self.asked.terms, self.asked.stems, strict=True) if stemmed not in known]
         return [word for word in about if word not in _IDLE and not (word.isdigit() and len(word) < 3)]  # "Voyager 1"
 
-    def reasons(self) -> Iterator[str]:
+    def reasons(self, stands_out: bool) -> Iterator[str]:
         for word in self._unmet():
             yield f"the cited result does not speak of {word}"
         if self._uncounted():
@@ -114,6 +119,8 @@ class _Gaps:
         if wants and fit <= vague:
             yield f"the answer holds no {wants[0]}, which was asked for"
         yield from self._elsewhere()
+        if stands_out and len(self.asked.stems) <= MAX_ASKED:
+            yield from self._rivals()
 
     def _unmet(self) -> Iterator[str]:
         """Each name that is not met, and what singles out one of several."""
@@ -154,14 +161,15 @@ class _Gaps:
                 yield [word for word in self.about if word in part]
 
     def _elsewhere(self) -> Iterator[str]:
-        """Which other result was the one to cite."""
+        """Which other result is about what none of the cited ones is about."""
         asked = self.asked
         if not any(likeness(stemmed, self.titled, related=False) for stemmed in asked.stems):
             for result in self.others:
                 subject = stems(result.title)
                 yield from (f"{result.url} is about {word!r}" for word in self.missing if stem(word) in subject)
-        if len(asked.stems) > MAX_ASKED:
-            return
+
+    def _rivals(self) -> Iterator[str]:
+        """Which other results are worth nearly as much and tell nothing of the answer."""
         titles = " ".join(source.title for source in self.cited)
         told = set(map(_plain, _TOLD.findall(self.answer))).difference(words(f"{self.question} {titles}"))
         rivals = [result for result in self.others if told.isdisjoint(map(_plain, _TOLD.findall(result.content)))]

@@ -80,6 +80,7 @@ BEFORE_WEIGHT = 0.6  # of query words that only the sentence before says: prose 
 OPENING_WEIGHT = 0.8  # of a document's first sentence, where what is asked is what its title is
 OWN_PAGE = 0.6  # of a title that has a word of the query
 OWN_TITLE = 0.4  # of a title that has no other words
+ANYBODY = stems("person people man men woman women thing place")  # "the person who ..." names no page of people
 OWN_WEIGHT = 0.4  # of a beginning with the title's subject, where nothing but a kind of answer is asked about it
 
 
@@ -139,7 +140,7 @@ def subject(title: str) -> set[str]:
 def own_title(query: Query, title: str) -> float:
     """From 0 to OWN_PAGE + OWN_TITLE: how far the query names what a document is about."""
     about = subject(title)
-    named = about.intersection(query.stems)
+    named = about.intersection(query.stems).difference(ANYBODY)
     return OWN_PAGE + OWN_TITLE * len(named) / len(about) if named else 0.0
 
 

@@ -453,6 +453,18 @@ def test_an_answer_need_not_cite_the_first_of_two_hops(end, holds):
     assert check_answer(question, text, results, True, asked)[1] != []
 
 
+def test_what_stands_out_behind_two_hops_is_a_matter_of_the_last_query():
+    question = "When was the designer of the bridge born?"
+    rival = SearchResult("The other bridge", "other.md#1", "The designer of the other bridge was born in 1866.")
+    text = f"{BIRTH.content} [{BIRTH.title}]({BIRTH.url})"
+    last = ("When Anna Berg born", [BIRTH, DEATH])
+    assert check_answer(question, text, [DESIGNER, rival, BIRTH, DEATH], True, last)[1] == []
+    near = SearchResult("Anna Berg", "singer.md#1", "Anna Berg was born in 1866, on a ship.")
+    both = ("When Anna Berg born", [near, BIRTH])
+    marked = check_answer(question, text, [DESIGNER, near, BIRTH], True, both)[1]
+    assert [item.reason for item in marked] == ["singer.md#1 speaks as much of what was asked"]
+
+
 def test_a_pronoun_stands_for_what_was_searched_for():
     text = f"{OTHER.content} [{OTHER.title}]({OTHER.url})"
     last = ("When Anna Berg born", [OTHER, DEATH])

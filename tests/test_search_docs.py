@@ -360,6 +360,17 @@ def test_a_capital_does_not_make_a_name(search, query):
     assert search.search(query)[0].url.startswith("bridge.md#")
 
 
+def test_a_person_is_no_page_of_people(tmp_path):
+    (tmp_path / "docs").mkdir()
+    people = "# People\n\n## Tri Dao\n\nTri Dao published the Mamba architecture in 2023.\n"
+    (tmp_path / "docs" / "people.md").write_text(people)
+    named = "# GPUs\n\n## Hopper architecture\n\nThe Hopper architecture is named after Grace Hopper.\n"
+    (tmp_path / "docs" / "gpus.md").write_text(named)
+    search = DocsSearch(tmp_path / "docs", cache_dir=tmp_path)
+    assert search.search("person after Hopper architecture named")[0].url == "gpus.md#1"
+    assert search.search("people Tri Dao")[0].url == "people.md#1"
+
+
 def test_a_slip_in_a_name_that_the_stemmer_shortens(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "band.md").write_text("# A band\n\nThe Beatles played in Hamburg in 1960.\n")
