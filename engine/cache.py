@@ -62,20 +62,29 @@ class KVCache:
             raise LonghandError(f"context full: {positions} ids do not fit in max_context {self.max_context}")
         if positions <= self.capacity:
             return
-        wanted = max(positions, min(2 * self.capacity, self.capacity + 16 * STEP))
-        wanted = min(-(-wanted // STEP) * STEP, self.max_context)
-        with allocation("KV cache", wanted * self.bytes_per_token, self.device, self.bytes_per_token):
-            self._grow(wanted)
-        self.capacity = wanted
+        spare = max(positions, min(2 * self.capacity, self.capacity + 16 * STEP))
+        try:
+            self._grow(self._rounded(spare))
+        except LonghandError:
+            if self._rounded(spare) == self._rounded(positions):
+                raise
+            self._grow(self._rounded(positions))  # the last ids that fit need no room beside them
+
+    def _rounded(self, positions: int) -> int:
+        return min(-(-positions // STEP) * STEP, self.max_context)
 
     def _grow(self, capacity: int) -> None:
-        for layers in self.rows.values():
-            for layer, old in enumerate(layers):
-                if old.shape[0] >= capacity:  # an earlier attempt got this far
-                    continue
-                new = old.new_empty((capacity, *old.shape[1:]))
-                new[: self.position] = old[: self.position]
-                layers[layer] = new
+        held = self.capacity * self.bytes_per_token
+        more = capacity * self.bytes_per_token - held  # and, for a moment, the old rows of one layer
+        with allocation("KV cache", more, self.device, self.bytes_per_token, held):
+            for layers in self.rows.values():
+                for layer, old in enumerate(layers):
+                    if old.shape[0] >= capacity:  # an earlier attempt got this far
+                        continue
+                    new = old.new_empty((capacity, *old.shape[1:]))
+                    new[: self.position] = old[: self.position]
+                    layers[layer] = new
+        self.capacity = capacity
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write keys, values [T, kv_heads, head_dim] behind `position`; returns all S = position + T rows."""

@@ -70,7 +70,7 @@ class Checkpoint:
                 names = files.setdefault(self.folder / file, set())
                 assert names is not None
                 names.add(name)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             raise LonghandError(f"{index}: not a safetensors index ({type(error).__name__}: {error})") from None
         for path in files:
             if not path.exists():
@@ -83,7 +83,7 @@ class Checkpoint:
             try:
                 with safe_open(path, framework="pt") as file:
                     names = set(file.keys())
-                    for name in names:
+                    for name in file.keys():  # noqa: SIM118  (not a dict)
                         part = file.get_slice(name)
                         found[name] = (path, part.get_dtype(), tuple(part.get_shape()))
             except (OSError, SafetensorError) as error:
@@ -145,9 +145,17 @@ class Checkpoint:
                 f"{self.folder / 'config.json'}: quantization_config names {self.config.quantization.method}, but no "
                 "tensor is stored so; remove it if the weights are unquantized"
             )
-        for name in sorted(extra):
+        for name in sorted(name for name in extra if not self._is_empty_bias(name, wanted)):
             raise LonghandError(f"{self.tensors[name][0]}: tensor {name} is not part of a Qwen2 model of this config")
         return sorted(wanted, key=place.__getitem__)
+
+    def _is_empty_bias(self, name: str, wanted: dict[str, tuple[int, ...]]) -> bool:
+        """Whether it is a bias of zeros, which AutoGPTQ stored with every linear (its issue 601)."""
+        weight = wanted.get(f"{name.removesuffix('.bias')}.weight")
+        form = self.config.quantization
+        if not name.endswith("proj.bias") or weight is None or form is None or form.method != "gptq":
+            return False
+        return self.tensors[name][2] == weight[:1] and not self.read(name).any()
 
     def parts(self, name: str) -> list[str]:
         """The tensors that make up the parameter `name` if it is stored in four bits, else none."""
@@ -190,6 +198,9 @@ def load_decoder(
     whole copies of the weights in memory. What is stored in four bits stays so; with `quantize` the other linears are
     quantized on the way. Embedding, norms and biases stay in `dtype`."""
     linears = {f"{name}.weight": module for name, module in decoder.named_modules() if isinstance(module, Linear)}
+    for name, module in linears.items():
+        if quantize is not None and quantize.covers(name) and module.shape[0] * module.shape[1] % 2:
+            raise LonghandError(f"{checkpoint.folder}: tensor {name} has an odd number of values; NF4 packs two a byte")
     done, total = 0, checkpoint.num_bytes
     for name in checkpoint.check(decoder):
         size = checkpoint.num_bytes_of(name)

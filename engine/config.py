@@ -11,6 +11,7 @@ from .errors import LonghandError
 from .stored import Stored
 
 DTYPES = ("float32", "bfloat16", "float16")
+LARGEST = 1e15  # of a number in config.json: products of two are exact enough, and no float overflows
 # What config.json calls the sizes that have another name here.
 STORED_NAMES = {"num_layers": "num_hidden_layers", "num_heads": "num_attention_heads",
                 "num_kv_heads": "num_key_value_heads"}  # fmt: skip
@@ -64,8 +65,8 @@ class ModelConfig:
             raise LonghandError(f"config: head_dim must be even for RoPE, not {self.head_dim}")
         for name in ("rms_norm_eps", "rope_theta"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise LonghandError(f"config: {name} must be a positive number, not {value!r}")
+            if not isinstance(value, int | float) or not 0 < value < LARGEST:
+                raise LonghandError(f"config: {name} must be a positive number, not {_short(value)}")
         if not isinstance(self.tie_word_embeddings, bool):
             raise LonghandError(f"config: tie_word_embeddings must be true or false, not {self.tie_word_embeddings!r}")
         if self.yarn is not None and self.rope_theta <= 1:
@@ -102,7 +103,7 @@ class ModelConfig:
             raw = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
             raise LonghandError(f"{path}: no such file; a checkpoint folder holds config.json") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number without end
             raise LonghandError(f"{path}: not readable as JSON ({error})") from None
         if not isinstance(raw, dict):
             raise LonghandError(f"{path}: not a JSON object")
@@ -165,6 +166,11 @@ class ModelConfig:
         )
 
 
+def _short(value: object) -> str:
+    """A wrong value for a message: an integer may have thousands of digits, more than Python spells."""
+    return f"one of {value.bit_length()} bits" if isinstance(value, int) and value.bit_length() > 200 else repr(value)
+
+
 def _yarn(rope: dict[str, Any], max_positions: int) -> Yarn | None:
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind == "default":
@@ -181,8 +187,8 @@ def _yarn(rope: dict[str, Any], max_positions: int) -> Yarn | None:
     def number(name: str, default: float | None = None) -> float:
         value = rope.get(name)
         value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise LonghandError(f"yarn {name} must be a positive number, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < LARGEST:
+            raise LonghandError(f"yarn {name} must be a positive number, not {_short(value)}")
         return value
 
     factor = number("factor")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from ..kernels.reference import QUERY_BLOCK
+from ..kernels.reference import CHUNK, QUERY_BLOCK
 from ..kernels.weights import BLOCK, NESTED_BLOCK
 from . import footprint_triton, stored
 from .cache_int8 import GROUP
@@ -243,11 +243,18 @@ class Footprint:
             largest = max(math.prod(shape) for shape in self.linears.values())
             repacked = (setup.native or setup.kernels != "auto") and self.method is not None
             return total + (largest if repacked else 0)
-        each = itemsize(self.config.dtype)  # of a weight that is being quantized
-        if setup.device == "cpu":
-            each = (BITSANDBYTES_QUANTIZE if setup.bitsandbytes else REFERENCE_QUANTIZE) + (4 if each < 4 else 0)
         head = self.config.vocab_size * self.config.hidden_size if self.head_in_four_bits(setup) else 0
-        return max(total + each * max(math.prod(shape) for shape in self.linears.values()), each * head)
+        largest = max(math.prod(shape) for shape in self.linears.values())
+        return max(total + self._quantizing(setup, largest), self._quantizing(setup, head))
+
+    def _quantizing(self, setup: Setup, values: int) -> int:
+        """Bytes that a weight of so many values takes beside its outcome while it is quantized: itself, and on a CPU
+        what the work on a chunk of it takes, and the codes once more where the kernels reorder them."""
+        each = itemsize(self.config.dtype)
+        if setup.device != "cpu":
+            return each * values
+        work = (BITSANDBYTES_QUANTIZE if setup.bitsandbytes else REFERENCE_QUANTIZE) + (4 if each < 4 else 0)
+        return each * values + work * min(values, CHUNK) + (values if setup.native else 0)
 
     def beside(self, setup: Setup) -> int:
         """What a running model takes beside weights, cache and workspace, above what the process had before."""
@@ -293,8 +300,8 @@ def stored_bytes(headers: Mapping[str, stored.Header], prefix: str, shape: tuple
     if not parts:
         return None
     if f"{prefix}.scales" in headers:
-        dtype, (groups, _) = headers[f"{prefix}.scales"]
-        return int4_bytes(shape, shape[1] // max(groups, 1), itemsize(dtype))
+        dtype, sizes = headers[f"{prefix}.scales"]  # whatever their shape is: loading says what is wrong with it
+        return int4_bytes(shape, max(shape[1] // max(*sizes[:1], 1), 1), itemsize(dtype))
     tables = (".quant_map", "bitsandbytes__nf4", "bitsandbytes__fp4")  # shared, or read and dropped
     kept = [headers[name] for name in parts if not name.endswith(tables)]
     offset = 4 if f"{prefix}.weight.nested_absmax" in headers else 0

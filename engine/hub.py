@@ -67,7 +67,7 @@ def local_copy(hub_id: str) -> Path | None:
             files = set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return folder  # loading says what is wrong with it
-    return folder if all((folder / str(name)).exists() for name in ("config.json", *files)) else None
+    return folder if all((folder / str(name)).exists() for name in ("config.json", "tokenizer.json", *files)) else None
 
 
 @contextmanager

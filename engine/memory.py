@@ -32,30 +32,30 @@ def gib(count: int) -> str:
 
 
 @contextmanager
-def allocation(what: str, wanted: int, device: torch.device, bytes_per_token: int = 0) -> Iterator[None]:
+def allocation(what: str, wanted: int, device: torch.device, bytes_per_token: int = 0, held: int = 0) -> Iterator[None]:
     """Turn running out of memory inside the block into a LonghandError that says how much was asked for and what
-    would fit. On Linux a process that asks for too much is killed instead of told, so what is plainly too much is
-    refused before it is tried."""
+    would fit, with the `held` bytes that are there already. On Linux a process that asks for too much is killed instead
+    of told, so what is plainly too much is refused before it is tried."""
     free = free_bytes(device)
     if device.type != "cuda" and free is not None and wanted > free:
-        raise LonghandError(_message(what, wanted, device, free, bytes_per_token))
+        raise LonghandError(_message(what, wanted, device, free, bytes_per_token, held))
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError):
-        raise LonghandError(_message(what, wanted, device, free_bytes(device), bytes_per_token)) from None
+        raise LonghandError(_message(what, wanted, device, free_bytes(device), bytes_per_token, held)) from None
     except RuntimeError as error:  # the CPU allocator has no class of its own
         if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
-        raise LonghandError(_message(what, wanted, device, free_bytes(device), bytes_per_token)) from None
+        raise LonghandError(_message(what, wanted, device, free_bytes(device), bytes_per_token, held)) from None
 
 
-def _message(what: str, wanted: int, device: torch.device, free: int | None, bytes_per_token: int) -> str:
-    text = f"out of memory on {device}: {what} asked for {gib(wanted)}"
+def _message(what: str, wanted: int, device: torch.device, free: int | None, bytes_per_token: int, held: int) -> str:
+    text = f"out of memory on {device}: {what} asked for {gib(wanted)}{' more' if held else ''}"
     if free is None:
         return text
     text += f" and {gib(free)} is free"
     if bytes_per_token:
-        text += f"; about {free // bytes_per_token} ids of context would fit (set max_context)"
+        text += f"; about {(free + held) // bytes_per_token} ids of context would fit (set max_context)"
     return text
 
 

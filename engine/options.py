@@ -50,6 +50,8 @@ def choose_setup(
         raise LonghandError(f"kernels {kernels!r} run on a CUDA GPU, not on device {str(device)!r}; use 'auto'")
     if embedding == "host" and config.tie_word_embeddings:
         raise LonghandError("embedding 'host': this model's embedding is its lm_head too; it cannot stay on the host")
+    if head == "nf4" and config.tie_word_embeddings:
+        raise LonghandError("head 'nf4': this model's lm_head is its embedding, which stays as it is; leave head out")
     if stored is None and config.quantization is not None:
         stored = config.quantization.method
     if stored is not None and quantization not in ("auto", "nf4" if stored == "bitsandbytes" else stored):

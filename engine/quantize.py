@@ -24,6 +24,7 @@ from ..kernels.weights import BLOCK, NESTED_BLOCK, FourBit
 from .checkpoint import Checkpoint, Progress, Quantize
 from .decoder import Decoder, Linear
 from .errors import LonghandError
+from .options import choose_device
 from .writer import SafetensorsWriter
 
 RECORD = "longhand.json"  # what the copy was made from
@@ -42,6 +43,7 @@ def quantize_checkpoint(
     `target` + ".partial" for the next attempt.
     """
     checkpoint = Checkpoint(source)
+    choose_device(device)
     linears = _linears(checkpoint, quantize)
     if target.exists():
         raise LonghandError(f"{target}: exists already; remove it or name another folder")
@@ -109,7 +111,7 @@ def _linears(checkpoint: Checkpoint, quantize: Quantize) -> set[str]:
     names = {f"{name}.weight" for name, module in decoder.named_modules() if isinstance(module, Linear)}
     odd = [name for name in sorted(names) if torch.Size(checkpoint.tensors[name][2]).numel() % 2]
     if odd:
-        raise LonghandError(f"{checkpoint.folder}: tensor {odd[0]} has an odd number of values")
+        raise LonghandError(f"{checkpoint.folder}: tensor {odd[0]} has an odd number of values; NF4 packs two a byte")
     return {name for name in names if quantize.covers(name)}
 
 

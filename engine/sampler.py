@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .errors import LonghandError
 
+LARGEST = 1e9  # of a parameter: float32 holds what comes of it
+
 
 @dataclass(frozen=True)
 class SamplingParams:
@@ -35,7 +37,7 @@ class SamplingParams:
         for name in ("temperature", "top_p", "min_p", "presence_penalty", "repetition_penalty"):
             value = getattr(self, name)
             check(name, isinstance(value, int | float) and not isinstance(value, bool), "a number")
-            check(name, math.isfinite(value), "a finite number")
+            check(name, abs(value) <= LARGEST, f"a finite number, at most {LARGEST:g}")
         check("temperature", self.temperature >= 0, "0 (greedy) or more")
         check("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
         whole = isinstance(self.top_k, int) and not isinstance(self.top_k, bool)
@@ -85,7 +87,7 @@ def _penalized(scores: Tensor, params: SamplingParams, ids: Sequence[int], sampl
         scores = scores.index_copy(0, seen, new)
     if params.presence_penalty != 0 and sampled:
         seen = torch.tensor(sorted(set(sampled)), device=scores.device)
-        scores = scores.index_add(0, seen, torch.full(seen.shape, -params.presence_penalty, device=scores.device))
+        scores = scores.index_add(0, seen, scores.new_full(seen.shape, -float(params.presence_penalty)))
     return scores
 
 

@@ -214,12 +214,15 @@ class Session:
             return
         keep = min(self.cached, max(n - 1, 0))
         dropped = self.cached - keep
+        fed = max(self._open.fed - (len(self._ids) - n), 0) if self._open else 0  # the last ids are the open turn's
         self._cache.rewind(keep)  # no calls from here on: Ctrl-C comes before all of it or after all of it
         self._given_back += dropped
         self._logits = self._ahead = None
         del self._ids[n:], self._sources[n:]
-        if self._open is not None and not self._open.computed:
-            self._open = None
+        if self._open is not None:
+            self._open.fed = fed
+            if not fed and not self._open.computed:
+                self._open = None
 
     def fork(self, seed: int | None = None) -> Session:
         """A copy that shares nothing with this session; `seed` lets it sample differently from here on. Its turns

@@ -9,6 +9,7 @@ quantization, rope, tokenizer, dtypes).
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,17 @@ def save_session(session: Session, path: Path) -> None:
     if session._logits is not None and not session.pending:
         tensors["logits"] = session._logits.cpu()
     metadata = {"format": FORMAT, "seed": str(session.seed), **session.engine.identity}
+    if not path.name:
+        raise LonghandError(f"{str(path)!r}: a session is saved to a file; name one")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         save_file(tensors, partial, metadata=metadata)
         partial.replace(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:  # ValueError: a null character
         raise LonghandError(f"{path}: the session cannot be written ({error})") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError, ValueError):
+            partial.unlink()
 
 
 def restore_session(engine: Engine, path: Path) -> Session:
@@ -98,7 +102,14 @@ def _checked(
 ) -> tuple[list[int], list[int], int]:
     config = engine.config
     ids, sources = tensors.get("ids"), tensors.get("sources")
-    if ids is None or sources is None or ids.dtype != torch.int64 or ids.dim() != 1 or sources.shape != ids.shape:
+    if (
+        ids is None
+        or sources is None
+        or ids.dtype != torch.int64
+        or ids.dim() != 1
+        or sources.shape != ids.shape
+        or sources.dtype != torch.uint8
+    ):
         raise LonghandError(f"{path}: damaged: ids and sources do not belong together")
     keys = tensors.get("keys.0")
     cached = keys.shape[0] if keys is not None and keys.dim() == 3 else 0

@@ -182,7 +182,7 @@ def _read_int4(stored: Stored, prefix: str, shape: tuple[int, int], reader: Read
         if not torch.equal(reader(f"{prefix}.g_idx"), in_order):
             raise LonghandError(f"tensor {prefix}.g_idx: GPTQ with act-order is not supported")
     order = AWQ_COLUMNS if stored.method == "awq" else range(8)
-    zeros = _nibbles(reader(f"{prefix}.qzeros"), order).T + stored.zero_offset
+    zeros = (_nibbles(reader(f"{prefix}.qzeros"), order).T + stored.zero_offset) & 15  # GPTQ stores a 0 as 15
     qweight = reader(f"{prefix}.qweight")
     # AWQ's integers, [K, N/8], hold eight outputs each; GPTQ's, [K/8, N], eight inputs.
     codes = _nibbles(qweight, order).T if stored.method == "awq" else _nibbles(qweight.T, order)

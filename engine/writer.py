@@ -12,7 +12,8 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint8: "U8", torch.int32: "I32"}
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint8: "U8", torch.int32: "I32",
+          torch.float64: "F64", torch.int64: "I64", torch.int8: "I8", torch.bool: "BOOL"}  # fmt: skip
 SIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "U8": 1, "I8": 1, "BOOL": 1}  # bytes of a value
 
 

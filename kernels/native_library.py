@@ -82,9 +82,14 @@ def load_library(path: Path) -> ctypes.CDLL:
 
 def _openmp() -> ctypes.CDLL | None:
     # The runtime whose threads torch uses: it is loaded already, from wherever torch was installed.
-    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line}
-    files = [name for name in sorted(mapped) if re.match(r"lib(g|i)?omp", Path(name).name)]
-    return ctypes.CDLL(files[0]) if files else None
+    lines = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
+    mapped = {fields[5] for fields in lines if len(fields) == 6}
+    for name in sorted(name for name in mapped if re.match(r"lib(g|i)?omp", Path(name).name)):
+        try:
+            return ctypes.CDLL(name)
+        except OSError:  # deleted meanwhile: one thread is better than no kernels
+            continue
+    return None
 
 
 def dense(weight: Tensor, bias: Tensor | None) -> LhLinear:

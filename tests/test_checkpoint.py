@@ -472,6 +472,36 @@ def test_too_little_memory_for_the_cache(make_checkpoint, monkeypatch):
     assert torch.equal(session.logits(), want)
 
 
+def test_a_session_grows_into_all_that_is_free(make_checkpoint, monkeypatch):
+    engine = Engine.from_pretrained(make_checkpoint(), device="cpu", max_context=2000)
+    cache = engine.session()._cache
+    total = 1900 * cache.bytes_per_token
+    monkeypatch.setattr(memory, "free_bytes", lambda device: total - cache.capacity * cache.bytes_per_token)
+    for positions in range(100, 1793, 100):
+        cache.reserve(positions)
+    assert cache.capacity == 1792  # whole steps, and no room beside the ids where there is none
+    with pytest.raises(LonghandError, match=r"KV cache asked for .* more .* about 1900 ids of context would fit"):
+        cache.reserve(1900)
+    assert cache.capacity == 1792
+
+
+def test_a_tied_head_is_not_quantized_by_itself(make_checkpoint):
+    refused(make_checkpoint(tied=True), "head 'nf4'", "leave head out", quantization="nf4", head="nf4")
+
+
+def test_weights_of_an_odd_size_are_not_quantized(make_checkpoint):
+    folder = make_checkpoint(hidden=45, heads=2, kv_heads=1, head_dim=16, intermediate=33)
+    Engine.from_pretrained(folder, device="cpu")
+    refused(folder, "proj.weight has an odd number of values", quantization="nf4")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"weight_map": ' + "1" * 5000 + "}"])
+def test_an_index_that_is_no_json_one_can_read(make_checkpoint, text):
+    folder = make_checkpoint(shards=2)
+    (folder / "model.safetensors.index.json").write_text(text)
+    refused(folder, "model.safetensors.index.json: not a safetensors index")
+
+
 def test_an_allocation_that_fails_is_told(tiny_engine, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")

@@ -127,9 +127,18 @@ def test_no_file_or_not_text(tmp_path):
     with pytest.raises(LonghandError, match=r"config\.json: not readable"):
         ModelConfig.from_file(path)
     path.rmdir()
-    path.write_text("[" * 100_000)
-    with pytest.raises(LonghandError, match=r"config\.json: not readable"):
-        ModelConfig.from_file(path)
+    for text in ("[" * 100_000, '{"vocab_size": ' + "1" * 5000 + "}"):
+        path.write_text(text)
+        with pytest.raises(LonghandError, match=r"config\.json: not readable"):
+            ModelConfig.from_file(path)
+
+
+@pytest.mark.parametrize("value", [10**400, 1e300, -(10**400)])
+def test_numbers_that_no_model_has(tmp_path, value):
+    assert "rope_theta must be a positive number" in refused(tmp_path, json.dumps({**QWQ, "rope_theta": value}))
+    for name in ("factor", "original_max_position_embeddings", "attention_factor"):
+        raw = {**QWQ, "rope_scaling": {**YARN, name: value}}
+        assert f"yarn {name} must be a positive number" in refused(tmp_path, json.dumps(raw))
 
 
 MISSING = ("model_type", "hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")

@@ -217,16 +217,28 @@ def test_a_download_that_failed_is_no_copy_and_is_completed(hub, steps, make_che
     holds(folder, hub.files, hub.files.keys() - IDLE.keys())
 
 
-def test_an_incomplete_folder_that_the_library_takes_for_whole(hub, steps, make_checkpoint):
-    """Older versions keep no list of a snapshot's files."""
-    del hub.files["model.safetensors"]
-    hub.files |= {path.name: path.read_bytes() for path in make_checkpoint(shards=2).iterdir()}
-    (folder,) = steps("whole")
-    os.remove(f"{folder}/model-00001-of-00002.safetensors")
+def forget_the_list_of_files(folder):
+    """Older versions of the library keep none of a snapshot."""
     for at, _, names in os.walk(os.path.join(folder, "..", "..")):
         if os.path.basename(at) == "trees":
             for name in names:
                 os.remove(os.path.join(at, name))
+
+
+def test_a_copy_without_its_tokenizer_is_completed(hub, steps):
+    (folder,) = steps("whole")
+    os.remove(f"{folder}/tokenizer.json")
+    forget_the_list_of_files(folder)
+    assert steps("local", "whole") == ["None", folder]
+    holds(folder, hub.files, NEEDED)
+
+
+def test_an_incomplete_folder_that_the_library_takes_for_whole(hub, steps, make_checkpoint):
+    del hub.files["model.safetensors"]
+    hub.files |= {path.name: path.read_bytes() for path in make_checkpoint(shards=2).iterdir()}
+    (folder,) = steps("whole")
+    os.remove(f"{folder}/model-00001-of-00002.safetensors")
+    forget_the_list_of_files(folder)
     assert steps("local", "whole") == ["None", folder]
     holds(folder, hub.files, hub.files.keys() - IDLE.keys())
 

@@ -1,11 +1,13 @@
 """The CPU kernels against the plain operations, at every instruction set that this machine has."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from longhand import Engine, SamplingParams
-from longhand.kernels import reference
+from longhand.kernels import native_library, reference
 from longhand.kernels.native_library import LEVELS, find_library, load_library
 from longhand.kernels.native_ops import NativeOps
 from longhand.kernels.weights import BlockWeights, FourBit, Int4, Tiles
@@ -280,3 +282,18 @@ def test_sampling_is_the_same_with_any_number_of_threads(engines, threads):
             session.feed(range(20, 60))
             runs.append([token.id for token in session.generate(30, stop=(), sampling=SamplingParams())])
         assert runs[0] == runs[1] == runs[2]
+
+
+def test_the_threads_of_a_torch_in_a_path_with_spaces(tmp_path, monkeypatch):
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    real = [line.split(maxsplit=5)[5] for line in lines if "omp" in line.rpartition("/")[2]]
+    place = tmp_path / "a b"
+    place.mkdir()
+    (place / "libgomp.so.1").symlink_to(real[0])
+    gone = f"7f00-7f01 r-xp 00000000 fe:00 12    {tmp_path}/libgomp-1.so (deleted)\n7f02-7f03 rw-p 00000000 00:00 0\n"
+    maps = f"{gone}7f04-7f05 r-xp 00000000 fe:00 13    {place}/libgomp.so.1\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(native_library.Path, "read_text", lambda path: maps)
+        assert native_library._openmp().GOMP_parallel
+        patch.setattr(native_library.Path, "read_text", lambda path: gone)
+        assert native_library._openmp() is None  # one thread is better than none

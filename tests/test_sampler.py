@@ -229,6 +229,8 @@ def test_presence_penalty():
     assert greedy([3.0, 2.0], [0, 0], [0, 0], presence_penalty=0.9)[0] == 0
     assert greedy([3.0, 2.0], [0], [0], presence_penalty=1.1)[0] == 1
     assert greedy([3.0, 2.0], [0], [], presence_penalty=9.0)[0] == 0  # seen, but not sampled
+    assert greedy([3.0, 2.0], [0], [0], presence_penalty=2)[0] == 1  # a whole number
+    assert greedy([3.0, 2.0], [0], [0], presence_penalty=1e9)[0] == 1
 
 
 def test_logprob_is_the_models_own():
@@ -245,7 +247,8 @@ def test_logprob_is_the_models_own():
         ("temperature", -0.1), ("temperature", math.nan), ("temperature", math.inf), ("temperature", "0.6"),
         ("temperature", None), ("temperature", True), ("top_p", 0), ("top_p", 1.01), ("top_p", -1),
         ("top_p", math.nan), ("top_k", -1), ("top_k", 1.5), ("top_k", None), ("top_k", True), ("min_p", -0.1),
-        ("min_p", 1.1), ("min_p", "x"), ("presence_penalty", math.inf), ("presence_penalty", "0"),
+        ("min_p", 1.1), ("min_p", "x"), ("presence_penalty", math.inf), ("presence_penalty", 1e300),
+        ("temperature", 10**400), ("presence_penalty", "0"),
         ("repetition_penalty", 0), ("repetition_penalty", -1), ("repetition_penalty", math.nan),
     ],
 )  # fmt: skip

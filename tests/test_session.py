@@ -590,6 +590,30 @@ def test_bad_rewinds(tiny_engine, n):
     assert session.ids == (1, 2, 3)
 
 
+def test_what_was_fed_and_taken_back_was_not_fed(tiny_engine):
+    session = started(tiny_engine, some_ids(10))
+    session.rewind(5)
+    assert len(list(session.generate(2, (), HOT))) == 2
+    turn = session.turns[-1]
+    assert (turn.fed, turn.computed, turn.sampled) == (5, 6, 2)
+    session.feed(some_ids(8))
+    session.logits()
+    session.rewind(12)
+    session.feed(some_ids(2))
+    list(session.generate(1, (), HOT))
+    assert (session.turns[-1].fed, session.recomputed) == (7, 0)  # 8 - 3 + 2
+
+
+@pytest.mark.parametrize("path", ["", "file/below", "x" * 250, "null\0"])
+def test_a_path_that_cannot_be_written(tiny_engine, tmp_path, path):
+    (tmp_path / "file").touch()
+    session = started(tiny_engine, [1, 2, 3])
+    with pytest.raises(LonghandError) as error:
+        session.save(tmp_path / path if path else path)
+    assert "\n" not in str(error.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
 def test_an_empty_session(tiny_engine):
     session = tiny_engine.session()
     with pytest.raises(LonghandError, match="feed ids first"):
@@ -737,6 +761,8 @@ DAMAGE = {
     "another format": lambda tensors, metadata: metadata.update(format="longhand-session-0"),
     "no metadata": lambda tensors, metadata: metadata.clear(),
     "no model": lambda tensors, metadata: metadata.pop("model"),
+    "negative sources": edited("sources", lambda t: t.long() - 1),
+    "sources of another dtype": edited("sources", lambda t: t.float()),
     "an impossible seed": lambda tensors, metadata: metadata.update(seed=str(2**63)),
 }
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from longhand import Engine
 from longhand.engine.errors import LonghandError
+from longhand.engine.fit import fit_model
 from longhand.kernels import reference
 from longhand.kernels.weights import Tiles
 from safetensors.torch import load_file, save_file
@@ -182,7 +183,7 @@ def store(weights, method, group, zero_offset=1):
         rows, columns = weights.pop(name).shape
         width = columns if group == -1 else group
         codes = torch.randint(0, 16, (columns, rows), generator=generator, dtype=torch.uint8)
-        zeros = torch.randint(1, 16, (columns // width, rows), generator=generator, dtype=torch.uint8)
+        zeros = torch.randint(0, 16, (columns // width, rows), generator=generator, dtype=torch.uint8)
         scales = (torch.rand(columns // width, rows, generator=generator) * 0.02 + 0.01).half()
         centered = codes.float() - zeros.float().repeat_interleave(width, 0)
         plain[name] = (centered * scales.float().repeat_interleave(width, 0)).T.contiguous()
@@ -192,7 +193,7 @@ def store(weights, method, group, zero_offset=1):
             weights[f"{prefix}.qweight"], weights[f"{prefix}.qzeros"] = pack(codes, order), pack(zeros, order)
         else:
             weights[f"{prefix}.qweight"] = pack(codes.T.contiguous(), range(8)).T
-            weights[f"{prefix}.qzeros"] = pack(zeros - zero_offset, range(8))
+            weights[f"{prefix}.qzeros"] = pack((zeros - zero_offset) & 15, range(8))
             weights[f"{prefix}.g_idx"] = torch.arange(columns, dtype=torch.int32) // width
         weights[f"{prefix}.scales"] = scales
     return plain
@@ -225,6 +226,29 @@ def test_int4_checkpoints_equal_their_plain_twins(make_checkpoint, method, group
     # Sums in another order than those of the unquantized twin, on a CPU with the native kernels.
     want = logits(Engine.from_pretrained(twin, device="cpu"))
     assert torch.allclose(logits(engine), want, rtol=1e-5, atol=1e-4)
+
+
+def test_biases_of_zeros_that_gptq_stores_with_every_linear(make_checkpoint):
+    folder = make_checkpoint(**SIZES)
+    edit(folder, lambda weights: store(weights, "gptq", 32))
+    configure(folder, quant_method="gptq", bits=4, group_size=32, desc_act=False)
+    want = logits(Engine.from_pretrained(folder, device="cpu"))
+    name = "model.layers.0.mlp.down_proj.bias"
+    edit(folder, lambda weights: weights.update({name: torch.zeros(64).half()}))
+    assert torch.equal(logits(Engine.from_pretrained(folder, device="cpu")), want)
+    edit(folder, lambda weights: weights[name].index_fill_(0, torch.tensor([5]), 0.1))
+    refused(folder, name, "not part of a Qwen2 model")
+    edit(folder, lambda weights: weights.update({name: torch.zeros(63).half()}))
+    refused(folder, name, "not part of a Qwen2 model")
+
+
+def test_scales_of_one_dimension_are_left_to_loading(make_checkpoint):
+    folder = make_checkpoint(**SIZES)
+    edit(folder, lambda weights: store(weights, "gptq", 32))
+    configure(folder, quant_method="gptq", bits=4, group_size=32)
+    edit(folder, lambda weights: weights.update({f"{Q_PROJ}.scales": weights[f"{Q_PROJ}.scales"].flatten()}))
+    assert fit_model(folder / "config.json", "cpu") is not None
+    refused(folder, f"{Q_PROJ}.scales")
 
 
 def test_act_order_is_refused(make_checkpoint):
