@@ -33,12 +33,12 @@ def run_question(
         if recorder is not None:
             recorder.begin(agent, question)
         answer = watch(events, view, recorder)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError) as error:
         answer = agent.interrupted()
-        if answer is None:
-            raise
-        if recorder is not None:
+        if answer is not None and recorder is not None:
             recorder.finish(answer)
+        if answer is None or isinstance(error, BrokenPipeError):
+            raise
     except LonghandError as error:
         if recorder is not None:
             recorder.fail(error)

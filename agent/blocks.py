@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -52,14 +53,14 @@ def _unwrapped(lines: list[str]) -> list[str]:
     """Joins hard-wrapped lines. A break is meant, and kept, before a bullet, or where the next word had room to spare
     on the line and does not go on in lower case (a table of facts, a verse)."""
     width = max(map(len, lines), default=0)
-    joined = [_BULLET.sub("", line).strip() for line in lines[:1]]
+    joined = [[_BULLET.sub("", line).strip()] for line in lines[:1]]
     for previous, line in pairwise(lines):
         room = width - len(previous) - 1 - len(line.split()[0])
         if _BULLET.match(line) or (room > 2 and not line.lstrip()[0].islower()):
-            joined.append(_BULLET.sub("", line).strip())
+            joined.append([_BULLET.sub("", line).strip()])
         else:
-            joined[-1] += " " + line.strip()
-    return joined
+            joined[-1].append(line.strip())
+    return [" ".join(parts) for parts in joined]
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------
@@ -72,7 +73,7 @@ _ATX = re.compile(r"^ {0,3}(#{1,6})(?:[ \t](.*))?$")
 _SETEXT = re.compile(r"^ {0,3}(=+|-+)[ \t]*$")
 _RULE = re.compile(r"^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$")
 _TABLE_RULE = re.compile(r"^\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?$")
-_DEFINITION = re.compile(r"^ {0,3}\[(?!\^)[^\]]+\]:\s*\S+")
+_DEFINITION = re.compile(r"^ {0,3}\[(?!\^)[^\]]+\]:\s*\S+(?:\s+(?:\"[^\"]*\"|'[^']*'|\([^()]*\)))?\s*$")
 _TAGS = (
     "a abbr article aside b blockquote br center cite code dd del details div dl dt em figcaption figure font footer "
     "h1 h2 h3 h4 h5 h6 header hr i img ins kbd li main mark ol p picture pre q s samp section small source span "
@@ -116,7 +117,7 @@ def _markdown_blocks(text: str) -> list[Block]:
         elif underline and lines and "|" not in lines[-1] and not _BULLET.match(lines[-1]):
             blocks.append(Block(1 if "=" in line else 2, _inline(" ".join(map(str.strip, lines)))))
             lines = []
-        elif not _DEFINITION.match(line):
+        elif lines or not _DEFINITION.match(line):
             lines.append(line)
     blocks.append(Block(0, "\n".join(code)))  # a fence that nobody closed
     return blocks
@@ -125,16 +126,32 @@ def _markdown_blocks(text: str) -> list[Block]:
 def _without_comments(text: str) -> Iterator[str]:
     """The lines of `text` without <!-- comments -->, which may span lines but do not begin inside a code fence."""
     fence, inside = "", False
-    for line in text.split("\n"):
+    lines = text.split("\n")
+    closing = max((number for number, line in enumerate(lines) if "-->" in line), default=-1)
+    for number, line in enumerate(lines):
         mark = _FENCE.match(line)
         if not inside and mark and not (fence and not mark.group(1).startswith(fence)):
             fence = "" if fence else mark.group(1)
-        kept = ""
-        while not fence and line:
-            before, found, line = line.partition("-->" if inside else "<!--")
-            kept += "" if inside else before
-            inside = inside != bool(found)
-        yield line if fence else kept
+        if fence or (not inside and "<!--" not in line):
+            yield line
+            continue
+        code = [match.span() for match in _CODE.finditer(line)]
+        indent, last = len(line) - len(line.lstrip()), line.rfind("-->")
+        kept: list[str] = []
+        start = place = span = 0  # of what is kept, of what is looked at, of the code that comes next
+        while (found := line.find("-->" if inside else "<!--", place)) >= 0:
+            place = found + (3 if inside else 4)
+            while span < len(code) and code[span][1] <= found:
+                span += 1
+            if not inside and span < len(code) and code[span][0] < found:
+                place = code[span][1]
+            elif not inside and found > indent and max(last - found, closing - number) <= 0:
+                continue  # one that nobody closes, in the middle of a line, is text
+            else:
+                if not inside:
+                    kept.append(line[start:found])
+                inside, start = not inside, place
+        yield "".join(kept) + ("" if inside else line[start:])
 
 
 def _paragraph(lines: list[str]) -> str:
@@ -158,14 +175,15 @@ def _cells(row: str) -> list[str]:
     return [_inline(cell.strip().replace("\\|", "|")) for cell in re.split(r"(?<!\\)\|", row)]
 
 
-def _table_lines(rows: list[list[str]]) -> Iterator[str]:
-    """Rows that make sense alone: "Height: 34 m" of two columns; of more, "Keel Bridge, Length: 81 m, Opened: 1932"."""
-    head = rows[0]
-    for row in rows if len(rows) == 1 else rows[1:]:
+def _table_lines(rows: list[list[str]], headed: bool = True) -> Iterator[str]:
+    """Rows that make sense alone: "Height: 34 m" of two columns; of more, "Keel Bridge, Length: 81 m, Opened: 1932".
+    headed: the first row names the columns."""
+    head = rows[0] if headed else []
+    for row in rows if len(rows) == 1 or not headed else rows[1:]:
         if len(row) <= 2:
             yield ": ".join(filter(None, row))
         else:
-            names = [*head, *[""] * len(row)]
+            names = [*head, *[""] * (len(row) + 1)]
             named = zip(names[1:], row[1:], strict=False)
             cells = [f"{name}: {cell}" if name else cell for name, cell in named if cell]
             yield ", ".join(filter(None, [row[0], *cells]))
@@ -212,11 +230,10 @@ _INLINE = frozenset(_INLINE_TAGS.split())
 
 def _html_blocks(text: str) -> list[Block]:
     reader = _HtmlReader()
-    # html.parser stops at an unknown marked section (3.11), and its close() takes quadratic time over a tag or comment
-    # that nobody closed; a last tag makes feed() hand over all text before it
-    reader.feed(re.sub(r"<!\[[^>]*>?", "", text) + "<p>")
-    reader.handle_endtag("table")
-    reader.flush()
+    # its close() takes quadratic time over a tag or comment that nobody closed; a last tag makes feed() hand over all
+    # text before it
+    reader.feed(text + "<p>")
+    reader.finish()
     blocks = reader.blocks
     if reader.title and not any(block.level == 1 and block.text for block in blocks):
         blocks.insert(0, Block(1, reader.title))
@@ -230,27 +247,39 @@ class _HtmlReader(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.blocks: list[Block] = []
         self.title = ""
-        self._text = ""
+        self._text: list[str] = []  # pieces
         self._level = 0
-        self._dropped: list[str] = []
+        self._dropped: list[str] = []  # open tags whose content is dropped
+        self._open: Counter[str] = Counter()  # how often each is among them
         self._in_title = False
         self._row: list[str] | None = None
+        self._heads = 0  # of its cells
         self._rows: list[list[str]] = []
+        self._headed = False  # whether the first of them names the columns
+        self._outer: list[tuple[list[str] | None, list[list[str]], bool]] = []  # tables that are open around this one
+
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        # html.parser stops at an unknown one (3.11); browsers take any for a comment
+        return self.parse_bogus_comment(i, report)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _DROPPED:
             self._dropped.append(tag)
+            self._open[tag] += 1
         elif tag == "title" and not self._dropped:
             self._in_title = True
         elif tag == "br":
-            self._text += "\n" if self._row is None else " "
+            self._text.append("\n" if self._row is None else " ")
         elif tag == "li":
-            self._text += "\n"
-        elif tag == "tr":
+            self._text.append("\n")
+        elif tag == "table":
+            self._begin_table()
+        elif tag == "tr" or (tag in ("td", "th") and self._outer and self._row is None):
             self.flush()
-            self._row = []
+            self._row, self._heads = [], int(tag == "th")
         elif tag in ("td", "th"):
             self._end_cell()
+            self._heads += tag == "th"
         elif tag not in _INLINE:
             self._block_tag()
             if re.fullmatch("h[1-6]", tag) and self._row is None:
@@ -258,17 +287,16 @@ class _HtmlReader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag in _DROPPED:
-            if tag in self._dropped:
-                del self._dropped[self._dropped.index(tag) :]
+            while self._open[tag]:  # and what was opened in it
+                self._open[self._dropped.pop()] -= 1
         elif tag == "title":
             self._in_title = False
         elif tag in ("td", "th"):
             self._end_cell()
-        elif tag in ("tr", "table"):
+        elif tag == "tr":
             self._end_row()
-            if tag == "table" and self._rows:
-                self.blocks.append(Block(0, "\n".join(_table_lines(self._rows))))
-                self._rows = []
+        elif tag == "table":
+            self._end_table()
         elif tag not in _INLINE and tag not in ("li", "br"):
             self._block_tag()
 
@@ -276,30 +304,56 @@ class _HtmlReader(HTMLParser):
         if self._in_title:
             self.title = " ".join((self.title + data).split())
         elif not self._dropped:
-            self._text += re.sub(r"\s+", " ", data)
+            self._text.append(re.sub(r"\s+", " ", data))
 
     def flush(self) -> None:
         """Ends the open row and paragraph."""
         self._end_row()
-        lines = filter(None, (" ".join(line.split()) for line in self._text.split("\n")))
+        lines = filter(None, (" ".join(line.split()) for line in "".join(self._text).split("\n")))
         self.blocks.append(Block(self._level, (" " if self._level else "\n").join(lines)))
-        self._text, self._level = "", 0
+        self._text, self._level = [], 0
+
+    def finish(self) -> None:
+        """Ends all that is open."""
+        while self._outer:
+            self._end_table()
+        self.flush()
 
     def _block_tag(self) -> None:
         if self._row is None:
             self.flush()
         else:
-            self._text += " "  # a paragraph inside a table's cell
+            self._text.append(" ")  # a paragraph inside a table's cell
+
+    def _begin_table(self) -> None:
+        if self._row is None:
+            self.flush()
+        else:
+            self._end_cell()  # it stands inside of one, whose row goes on behind it
+        self._outer.append((self._row, self._rows, self._headed))
+        self._row, self._rows, self._headed = None, [], False
+
+    def _end_table(self) -> None:
+        if not self._outer:
+            return
+        self.flush()
+        if self._rows:
+            self.blocks.append(Block(0, "\n".join(_table_lines(self._rows, self._headed))))
+        self._row, self._rows, self._headed = self._outer.pop()
 
     def _end_cell(self) -> None:
-        text = " ".join(self._text.split())
-        self._text = ""
-        if self._row is not None and text:
+        if self._row is None:
+            self.flush()
+            return
+        text = " ".join("".join(self._text).split())
+        self._text = []
+        if text:
             self._row.append(text)
 
     def _end_row(self) -> None:
         if self._row is not None:
             self._end_cell()
             if self._row:
+                self._headed = self._headed or (not self._rows and self._heads >= len(self._row))
                 self._rows.append(self._row)
             self._row = None

@@ -146,13 +146,11 @@ def read_response(path: Path) -> Response:
     try:
         value = json.loads(text)
         results = value["results"] if isinstance(value, dict) else value
-        fields = [(result["title"], result["url"], result["content"]) for result in results]
-        if not all(isinstance(field, str) for three in fields for field in three):
-            raise TypeError
+        given = [SearchResult.from_dict(result) for result in results]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise LonghandError(f"--response-file {path}: wants a JSON list of title, url and content, a line of a "
                             "cassette, or plain text") from None  # fmt: skip
-    return Response(path.name, tuple(SearchResult(redact(t), redact(url), redact(text)) for t, url, text in fields))
+    return Response(path.name, tuple(result.redacted() for result in given))
 
 
 def searched_response(search: Search, query: str) -> Response:

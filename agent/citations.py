@@ -108,13 +108,14 @@ def _steps(
     question: str, query: str, found: Sequence[SearchResult], results: Sequence[SearchResult]
 ) -> list[SearchResult]:
     """What earlier searches than the last one say of whom that was about, where the question does not name them: the
-    results with all names of its query that are not in the question ("the designer of the bridge", then her name)."""
+    results with all names of its query that are not in the question ("the designer of the bridge", then her name), in
+    what they say or in a link."""
     names = {word for name in _NAME.findall(query) for word in words(name)}.difference(words(question), STOP_WORDS)
     earlier = list(results)
     for result in found:
         if result in earlier:
             earlier.remove(result)
-    return [r for r in earlier if names and names.issubset(words(f"{r.title} {r.content}"))]
+    return [r for r in earlier if names and names.issubset(words(" ".join((r.title, r.content, *r.links))))]
 
 
 def _strays(

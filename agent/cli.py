@@ -16,6 +16,7 @@ from rich.console import Console
 from ..engine.errors import LonghandError
 from .ask import as_object, print_memory, run_question
 from .bench import app as bench_app
+from .output import Output
 from .prepare import QWQ, Options, SearchKind, loading, make_agent, none_or
 from .trace_cli import make_record, trace_app
 from .train_cli import train
@@ -86,13 +87,13 @@ def ask(
     options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer,
                       temperature, top_p, top_k, min_p, seed, device, quantization, double_quant, head,
                       embedding, kv_dtype, max_context, yarn)  # fmt: skip
-    out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
+    out, notes = Output(), Console(stderr=True, highlight=False)
     from .agent import check_question
 
     question = check_question(sys.stdin.read(1_000_000) if question == "-" else question)
     if samples < 1:
         raise LonghandError(f"--samples must be a whole number, 1 or more, not {samples}")
-    traces = make_record(trace, samples, loading(options))
+    traces = make_record(trace, samples, loading(options), [cassette, record])
     agent, memory = make_agent(options, notes)
     if samples > 1:
         from .branch import fork_samples
@@ -127,8 +128,8 @@ def chat(
     options = Options(model, search, docs, cassette, record, max_searches, max_results, thinking, answer,
                       temperature, top_p, top_k, min_p, seed, device, quantization, double_quant, head,
                       embedding, kv_dtype, max_context, yarn)  # fmt: skip
-    out, notes = Console(highlight=False), Console(stderr=True, highlight=False)
-    traces = make_record(trace, 1, loading(options))
+    out, notes = Output(), Console(stderr=True, highlight=False)
+    traces = make_record(trace, 1, loading(options), [cassette, record])
     agent, _ = make_agent(options, notes)
     notes.print("[dim]an empty line or Ctrl-D ends the chat, Ctrl-C ends an answer, /new starts a new session[/]")
     session, sessions = None, 1
@@ -145,12 +146,15 @@ def chat(
             session, sessions = None, sessions + 1
             recorder = None if traces is None else traces(sessions)
             continue
+        before = agent.current
         try:
             run_question(agent, question, out, session, recorder)
             session = agent.session
         except LonghandError as error:
             if getattr(error, "fatal", False):
                 raise
+            if agent.current not in (None, before):
+                session = agent.session  # the question was fed before it failed; what comes next goes on behind it
             notes.print(one_line(error), markup=False, style="red", soft_wrap=True)
 
 
@@ -179,7 +183,7 @@ def fit(
     if as_json:
         print(json_line({**found.as_dict(), "model": model}), flush=True)
         return
-    out = Console(highlight=False)
+    out = Output()
     show_fit(out, found, model)
     if not found.fits:
         out.print(f"does not fit: {advice(found)}", soft_wrap=True)

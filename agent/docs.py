@@ -6,11 +6,12 @@ import math
 import os
 import re
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine.errors import LonghandError
-from .docs_index import WAY_OUT, Progress, build_index, cache_folder, digest, open_index, read_documents
+from .docs_index import WAY_OUT, Progress, build_index, cache_folder, digest, open_index, read_documents, titles
+from .links import Links
 from .query import STOP_WORDS, Query
 from .search import SearchError, SearchResult
 from .sentences import coverage, own_title, rank_sentences, split_sentences, subject, weigh
@@ -38,7 +39,8 @@ class _Candidate:
 
 
 class DocsSearch:
-    """Finds the passages of a folder's documents that answer a query; a result's content is their best sentences.
+    """Finds the passages of a folder's documents that answer a query; a result's content is their best sentences,
+    and its links are the other pages that those name.
 
     Documents are the folder's .md, .markdown, .txt, .html and .htm files at any depth; names that begin with a dot are
     skipped. A result's url is "relative/path.md#n", the n-th passage of that file, from 1. Results are deterministic.
@@ -73,6 +75,8 @@ class DocsSearch:
             if connection is None:
                 raise LonghandError(f"the index {self._path} cannot be read back; {WAY_OUT}")
         self._index = connection
+        self._titles = titles(connection)
+        self._links = Links(self._titles)
         self.passages: int = self._index.execute("SELECT count(*) FROM passages").fetchone()[0]
 
     def search(self, query: str) -> list[SearchResult]:
@@ -89,11 +93,12 @@ class DocsSearch:
                 return []
             candidates = self._candidates(terms)
             idf = self._idf(asked, terms)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise SearchError(
                 f"the index of {self.folder} failed ({error}); delete {self._path} to rebuild it"
             ) from None
-        return _pick(asked, idf, candidates)[: self.max_results]
+        found = _pick(asked, idf, candidates)[: self.max_results]
+        return [replace(one, links=self._links.named_in(one.content, one.title)) for one in found]
 
     def close(self) -> None:
         """Closes the index; harmless when done twice."""
@@ -128,8 +133,8 @@ class DocsSearch:
 
     def _has_page(self, asked: Query) -> bool:
         """Whether all words of a document's title are in the query."""
-        titles = self._index.execute("SELECT DISTINCT title FROM passages")
-        return any(subject(title).issubset(asked.stems) for (title,) in titles if subject(title))
+        subjects = filter(None, map(subject, self._titles))
+        return any(about.issubset(asked.stems) for about in subjects)
 
     def _idf(self, asked: Query, terms: tuple[str, ...]) -> dict[str, float]:
         """Per stem of the query: log(1 + (N - n + 0.5) / (n + 0.5)), n of N passages holding the term (BM25's idf)."""

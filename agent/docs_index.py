@@ -17,7 +17,7 @@ from .blocks import SUFFIXES
 from .passages import read_passages
 from .words import search_text
 
-INDEX_VERSION = 1  # part of an index's name: raise it when the reading or the spelling of passages changes
+INDEX_VERSION = 2  # part of an index's name: raise it when the reading or the spelling of passages changes
 MAX_FILE_BYTES = 20_000_000
 
 Progress = Callable[[int, int], None]
@@ -110,12 +110,18 @@ def open_index(path: Path) -> sqlite3.Connection | None:
         if sound and connection.execute("PRAGMA user_version").fetchone()[0] == INDEX_VERSION:
             connection.execute("SELECT count(*) FROM passages WHERE passages MATCH 'a'").fetchone()
             connection.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, passages, row)")
+            titles(connection)
             return connection
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         pass
     if connection is not None:
         connection.close()
     return None
+
+
+def titles(connection: sqlite3.Connection) -> list[str]:
+    """The titles of an index's passages. sqlite3.Error or UnicodeDecodeError where it is damaged."""
+    return [title for (title,) in connection.execute("SELECT DISTINCT title FROM passages")]
 
 
 def build_index(path: Path, documents: list[Document], progress: Progress | None) -> None:

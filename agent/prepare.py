@@ -116,13 +116,13 @@ class RedactedSearch:
 
     def search(self, query: str) -> list[SearchResult]:
         from .redact import redact
-        from .search import SearchError, SearchResult
+        from .search import SearchError
 
         try:
             found = self._inner.search(query)
         except SearchError as error:
             raise SearchError(redact(str(error)), fatal=error.fatal) from None
-        return [SearchResult(redact(r.title), redact(r.url), redact(r.content), r.score) for r in found]
+        return [result.redacted() for result in found]
 
 
 def make_search(options: Options, notes: Console) -> tuple[Search, str]:

@@ -22,16 +22,33 @@ from .redact import redact
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One found passage. `score` is the source's own (larger is better; not comparable between sources) or None."""
+    """One found passage. `score` is the source's own (larger is better; not comparable between sources) or None.
+    `links`: other pages of the source that the content names."""
 
     title: str
     url: str
     content: str
     score: float | None = None
+    links: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, str]:
-        """What the model and a cassette see: title, url and content. The score is left out: it is not evidence."""
-        return {"title": self.title, "url": self.url, "content": self.content}
+    def as_dict(self) -> dict[str, Any]:
+        """What the model and a cassette see: title, url, content, and links where there are any. The score is left out:
+        it is not evidence."""
+        fields: dict[str, Any] = {"title": self.title, "url": self.url, "content": self.content}
+        return {**fields, "links": list(self.links)} if self.links else fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> SearchResult:
+        """The inverse of as_dict. KeyError: a field is missing; TypeError: one is not text, or links no list of it."""
+        title, url, content, links = fields["title"], fields["url"], fields["content"], fields.get("links", [])
+        if not isinstance(links, list) or not all(isinstance(text, str) for text in (title, url, content, *links)):
+            raise TypeError("title, url, content and links are text")
+        return cls(title, url, content, links=tuple(links))
+
+    def redacted(self) -> SearchResult:
+        """Without keys and tokens that a page may hold."""
+        title, url, content = map(redact, (self.title, self.url, self.content))
+        return SearchResult(title, url, content, self.score, tuple(map(redact, self.links)))
 
 
 class SearchError(LonghandError):
@@ -97,7 +114,11 @@ class ReplaySearch:
         return list(outcome)
 
     def _add(self, query: str, outcome: Sequence[SearchResult | Mapping[str, Any]] | SearchError) -> None:
-        take = outcome if isinstance(outcome, SearchError) else [_as_result(result) for result in outcome]
+        take = (
+            outcome
+            if isinstance(outcome, SearchError)
+            else [result if isinstance(result, SearchResult) else SearchResult.from_dict(result) for result in outcome]
+        )
         self._takes.setdefault(normalised(query), []).append(take)
 
     def _load(self, path: Path) -> None:
@@ -127,6 +148,8 @@ class RecordingSearch:
         self._path = Path(path)
         try:
             self._file: TextIO = self._path.open("a", encoding="utf-8")
+            if self._path.stat().st_size and not self._path.read_bytes().endswith(b"\n"):
+                self._file.write("\n")  # its last line was torn, or written by hand
         except OSError as error:
             raise LonghandError(f"cannot record searches to {path}: {_reason(error)}") from None
 
@@ -161,15 +184,6 @@ def normalised(query: str) -> str:
     return " ".join(query.split())
 
 
-def _as_result(result: SearchResult | Mapping[str, Any]) -> SearchResult:
-    if isinstance(result, SearchResult):
-        return result
-    fields = (result["title"], result["url"], result["content"])
-    if not all(isinstance(field, str) for field in fields):
-        raise TypeError("title, url and content are strings")
-    return SearchResult(*fields)
-
-
 def _parse_take(take: Any) -> tuple[str, list[SearchResult] | SearchError]:
     """Raises TypeError or KeyError for anything that is not one recorded search."""
     if not isinstance(take, dict) or not isinstance(take["query"], str):
@@ -180,7 +194,7 @@ def _parse_take(take: Any) -> tuple[str, list[SearchResult] | SearchError]:
         return take["query"], SearchError(take["error"], fatal=take.get("fatal") is True)
     if not isinstance(take["results"], list):
         raise TypeError("results is a list")
-    return take["query"], [_as_result(result) for result in take["results"]]
+    return take["query"], [SearchResult.from_dict(result) for result in take["results"]]
 
 
 def _reason(error: Exception) -> str:

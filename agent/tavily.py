@@ -195,7 +195,7 @@ def _seconds(retry_after: str | None) -> float | None:
         return float(retry_after)
     try:
         then = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     then = then if then.tzinfo else then.replace(tzinfo=timezone.utc)
     return max(0.0, (then - datetime.now(timezone.utc)).total_seconds())

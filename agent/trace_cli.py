@@ -9,8 +9,11 @@ import typer
 from rich.console import Console
 
 from ..engine.errors import LonghandError
+from .output import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..engine.engine import Engine
     from .prepare import Options
     from .trace import Recorder
@@ -38,11 +41,11 @@ def show(
     if html is None:
         from .trace_show import show_trace
 
-        show_trace(Console(highlight=False), trace, full)
+        show_trace(Output(), trace, full)
         return
     from .trace_page import page
 
-    write_whole("--html", html, page(trace))
+    write_whole("--html", html, page(trace), [file])
     Console(stderr=True, highlight=False).print(f"{html}", style="dim", markup=False, soft_wrap=True)
 
 
@@ -86,7 +89,7 @@ def show_checked(checked: list[Any], trace: Trace, verdict: str) -> None:
 
     from .trace_verify import what_is_compared
 
-    out = Console(highlight=False)
+    out = Output()
     table = Table(header_style="bold", caption=f"compared: {what_is_compared(trace.header['vocab'])}, "
                   "with what a session gives that reuses nothing", caption_justify="left")  # fmt: skip
     for name in ("turn", "reused", "positions", "max difference", "KL (nats)", "top-1"):
@@ -133,9 +136,11 @@ def engine_of(trace: Trace, model: str | None) -> Engine:
     return engine
 
 
-def make_record(path: Path | None, count: int, options: dict[str, Any]) -> Record | None:
+def make_record(
+    path: Path | None, count: int, options: dict[str, Any], beside: Iterable[Path | None] = ()
+) -> Record | None:
     """What writes the --trace of each of `count` sessions; None without it. LonghandError, before anything is loaded,
-    for a file that cannot be written."""
+    for a file that cannot be written, or that is one of those `beside`, which are read or written, too."""
     if path is None:
         return None
     from .trace_fork import numbered
@@ -145,6 +150,7 @@ def make_record(path: Path | None, count: int, options: dict[str, Any]) -> Recor
         if target.is_dir() or not target.parent.is_dir():
             why = "is a folder" if target.is_dir() else "its folder does not exist"
             raise LonghandError(f"--trace {target}: {why}")
+        refuse_over("--trace", target, beside)
 
     def record(number: int) -> Recorder:
         from .trace import Recorder
@@ -154,11 +160,21 @@ def make_record(path: Path | None, count: int, options: dict[str, Any]) -> Recor
     return record
 
 
-def write_whole(option: str, path: Path, text: str) -> None:
-    """Write beside and rename, so that a half-written file never bears the name."""
+def refuse_over(option: str, target: Path, beside: Iterable[Path | None]) -> None:
+    """LonghandError where a file would be written over one that is in use."""
+    for other in beside:
+        if other is not None and target.resolve() == other.resolve():
+            raise LonghandError(f"{option} {target}: would be written over {other}; name another file")
+
+
+def write_whole(option: str, path: Path, text: str, beside: Iterable[Path]) -> None:
+    """Write beside and rename, so that a half-written file never bears the name; not over one of those `beside`."""
     import os
     from contextlib import suppress
 
+    if path.is_dir() or not path.name:
+        raise LonghandError(f"{option} {path}: is a folder; name a file")
+    refuse_over(option, path, beside)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, encoding="utf-8", newline="\n")
@@ -188,7 +204,7 @@ def replay(file: File, model: Model = None, as_json: AsJson = False) -> None:
         print(json_line({"same": same, "position": found.position, "recorded": found.recorded,
                          "replayed": found.replayed, "recomputed": found.recomputed}), flush=True)  # fmt: skip
     else:
-        out = Console(highlight=False)
+        out = Output()
         if same:
             out.print(f"the same {found.recorded} ids; recomputed {found.recomputed}", soft_wrap=True)
         else:
@@ -212,7 +228,7 @@ def export(
     from .trace_file import read_trace
 
     text = lines(map(read_trace, files))
-    write_whole("--sft", sft, text)
+    write_whole("--sft", sft, text, files)
     notes = Console(stderr=True, highlight=False)
     notes.print(f"{sft}: {len(files)} samples", style="dim", markup=False, soft_wrap=True)
 
@@ -239,7 +255,6 @@ def branch(
     from .branch_view import show_branches
     from .prepare import SearchKind, loading, make_search
     from .trace_file import read_trace
-    from .trace_fork import numbered
     from .trace_replay import agent_of
 
     if bool(response_file) == bool(query):
@@ -251,12 +266,10 @@ def branch(
     responses = [branches.read_response(path) for path in response_file or []]
     options = options_of(trace, model, search=SearchKind(search), docs=docs, cassette=cassette)
     count = len(responses) + len(query or [])
-    record = make_record(out, count, loading(options))
-    if out is not None and any(numbered(out, n).resolve() == file.resolve() for n in range(1, count + 1)):
-        raise LonghandError(f"--trace {out}: would be written over {file}, which is branched from")
+    record = make_record(out, count, loading(options), [file, cassette, *(response_file or [])])
     notes = Console(stderr=True, highlight=False)
     source, _ = make_search(options, notes)
     responses += [branches.searched_response(source, wanted) for wanted in query or []]
     agent = agent_of(trace, engine_of(trace, model), source)
     prefix, found = branches.branch(trace, agent, turn, responses, record)
-    show_branches(Console(highlight=False), prefix, found, as_json)
+    show_branches(Output(), prefix, found, as_json)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import LonghandError
+from .search import SearchResult
 from .trace import TRACE_FORMAT
 
 SOURCES = ("prompt", "sampled", "tool", "forced")
@@ -174,7 +175,7 @@ def _header(path: Path, row: Any) -> dict[str, Any]:
             raise LonghandError(f"{path}: line 1 is damaged: the header's {name} is not there or not a {kind.__name__}")
     fork = row.get("fork", {"name": "", "ids": 0, "seconds": 0})
     if not isinstance(fork, dict) or not isinstance(fork.get("name"), str) or not isinstance(fork.get("ids"), int) \
-            or not isinstance(fork.get("seconds"), int | float):  # fmt: skip
+            or not _is_amount(fork.get("seconds")):  # fmt: skip
         raise LonghandError(f"{path}: line 1 is damaged: the header's fork has no name, ids and seconds")
     return row
 
@@ -189,7 +190,7 @@ def _span(row: dict[str, Any], before: Span | None, vocab: int) -> Span:
     for name in ("turn", "start", "cached", "computed", "redacted"):
         if not isinstance(getattr(span, name), int) or getattr(span, name) < 0:
             raise ValueError(f"{name} is not a number of ids")
-    if not isinstance(span.seconds, int | float) or not isinstance(span.text, str):
+    if not _is_amount(span.seconds) or not isinstance(span.text, str):
         raise ValueError("seconds or text are not what they should be")
     if span.source not in SOURCES:
         raise ValueError(f"source {span.source!r} is not one of {', '.join(SOURCES)}")
@@ -212,16 +213,15 @@ def _check_notes(span: Span) -> None:
     for text in (span.question, span.reason):
         if text is not None and not isinstance(text, str):
             raise ValueError("question or reason is no text")
-    if span.stats is not None:
-        if any(not isinstance(span.stats[name], int | float) for name in STATS):
-            raise ValueError("stats are not numbers")
-        if span.stats["computed"] < 0:
-            raise ValueError("stats are negative")
+    if span.stats is not None and not all(_is_amount(span.stats[name]) for name in STATS):
+        raise ValueError("stats are not numbers from 0 on")
     if span.search is not None:
         if not isinstance(span.search["query"], str):
             raise ValueError("a search without a query")
         for result in span.search["results"]:
-            _texts(result, ("title", "url", "content"))
+            SearchResult.from_dict(result)
+        if not all(isinstance(span.search[name], bool) for name in ("repeated", "cut")):
+            raise ValueError("a search's repeated or cut is not true or false")
         for name in ("error", "notice"):
             if span.search[name] is not None and not isinstance(span.search[name], str):
                 raise ValueError(f"a search's {name} is no text")
@@ -236,7 +236,14 @@ def _outcome(row: dict[str, Any]) -> dict[str, Any]:
         _texts(citation, ("title", "url"))
     for item in row["unsupported"]:
         _texts(item, ("kind", "text", "reason"))
+        if item["url"] is not None:
+            _texts(item, ("url",))
     return row
+
+
+def _is_amount(value: object) -> bool:
+    """Whether a count or seconds can be shown; the largest are a century of seconds, and more ids than there are."""
+    return isinstance(value, int | float) and 0 <= value < 1e15
 
 
 def _texts(value: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 from .trace_answer import answer_html, safe, unsupported_html
 from .trace_assets import SCRIPT, STYLE
@@ -204,9 +205,14 @@ def _tool(span: Span, before: int, cited: set[str]) -> str:
         parts.append(
             f'<div class="result" id="result-{number}"><div><b>[{number}]</b> <span dir="auto">{safe(result["title"])}'
             f'</span> <span class="url">{safe(result["url"])}</span>{mark}</div><div class="text" dir="auto">'
-            f"{safe(result['content'])}</div></div>"
+            f"{safe(result['content'])}</div>{_links(result)}</div>"
         )
     return "".join(parts) + "</div>"
+
+
+def _links(result: dict[str, Any]) -> str:
+    names = ", ".join(result.get("links", []))
+    return f'<div class="note" dir="auto">names {safe(names)}</div>' if names else ""
 
 
 def _sampled(span: Span) -> Iterator[str]:

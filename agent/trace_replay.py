@@ -47,7 +47,7 @@ class TraceSearch:
 
 
 def results_of(take: dict[str, Any]) -> list[SearchResult]:
-    return [SearchResult(result["title"], result["url"], result["content"]) for result in take["results"]]
+    return [SearchResult.from_dict(result) for result in take["results"]]
 
 
 def agent_of(trace: Trace, engine: Engine, search: Any) -> Agent:
@@ -88,7 +88,7 @@ def replay(trace: Trace, engine: Engine) -> Replayed:
     for number, session, events in _runs(trace, agent):
         ended = number < len(ends) and ends[number] not in ("interrupted", None)
         try:
-            for event in events:
+            for event in events if ended or len(session) < limits[number] else ():
                 if isinstance(event, Finished) or (not ended and len(session) >= limits[number]):
                     break
                 if isinstance(event, Token) and len(session) > len(ids):
@@ -96,7 +96,8 @@ def replay(trace: Trace, engine: Engine) -> Replayed:
         except SearchError:
             break  # it ends the run; what was fed before it is compared
         events.close()  # type: ignore[attr-defined]  # its session can be asked again
-    assert session is not None
+    if session is None:
+        raise LonghandError(f"{trace.path}: holds no question; there is nothing to be replayed")
     whole = bool(ends) and len(ends) == len(trace.questions) and ends[-1] not in ("interrupted", None)
     was = list(zip(ids, sources, strict=True))
     now = list(zip(session.ids, session.sources, strict=True))

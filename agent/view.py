@@ -91,6 +91,8 @@ class View:
             self.console.print(
                 Text(f"  {content[:240]}{'…' if len(content) > 240 else ''}", "green dim"), soft_wrap=True
             )
+            if result.links:
+                self.console.print(Text(f"  names {printable(', '.join(result.links))}", "dim"), soft_wrap=True)
 
     def line(self, label: str, text: str, style: str) -> None:
         self.console.print(Text.assemble("\n", (label, f"bold {style}"), " ", printable(text)), soft_wrap=True)
@@ -117,7 +119,7 @@ def turns_table(turns: Sequence[TurnStats], recomputed: int, names: Sequence[str
     for number, turn in enumerate(turns, 1):
         rate = f"{turn.sampled / turn.decode_seconds:.0f}" if turn.decode_seconds else "-"
         name = names[number - 1] if names else str(number)
-        table.add_row(name, str(turn.fed), str(turn.computed), str(turn.reused), str(turn.sampled),
+        table.add_row(Text(name), str(turn.fed), str(turn.computed), str(turn.reused), str(turn.sampled),
                       f"{turn.prefill_seconds:.2f} s", rate)  # fmt: skip
     return table
 

@@ -453,6 +453,15 @@ def test_an_answer_need_not_cite_the_first_of_two_hops(end, holds):
     assert check_answer(question, text, results, True, asked)[1] != []
 
 
+@pytest.mark.parametrize(("links", "holds"), [(("Anna Berg",), True), ((), False), (("Olaf Strand",), False)])
+def test_a_link_tells_whose_last_name_the_first_of_two_hops_says(links, holds):
+    first = SearchResult("The bridge", "bridge.md#1", "The bridge was designed in 1901 by Berg.", links=links)
+    text = f"{BIRTH.content} [{BIRTH.title}]({BIRTH.url})"
+    last = ("When Anna Berg born", [BIRTH, DEATH])
+    checked = check_answer("When was the designer of the bridge born?", text, [first, BIRTH, DEATH], True, last)[1]
+    assert [item.kind for item in checked] == ([] if holds else ["question"])
+
+
 def test_what_stands_out_behind_two_hops_is_a_matter_of_the_last_query():
     question = "When was the designer of the bridge born?"
     rival = SearchResult("The other bridge", "other.md#1", "The designer of the other bridge was born in 1866.")

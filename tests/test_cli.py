@@ -13,7 +13,7 @@ import torch
 from longhand.agent import cli
 from longhand.agent.events import Answer, Citation, Finished, Forced, Token, ToolCall, ToolResponse, Unsupported
 from longhand.agent.search import SearchError, SearchResult
-from longhand.agent.view import View, printable
+from longhand.agent.view import View, printable, turns_table
 from longhand.engine.engine import Engine
 from longhand.engine.session import TurnStats
 from rich.console import Console
@@ -345,9 +345,43 @@ def test_chat(longhand, parrot, docs):
     assert reused[2] > reused[1] > 0
 
 
+def test_a_chat_goes_on_behind_an_error(longhand, parrot, docs, tmp_path):
+    """Its first question was fed when the search failed to be recorded."""
+    parrot(THOUGHT, ANSWER, ANSWER)
+    trace = tmp_path / "chat.jsonl"
+    lines = [QUESTION, "And again?", ""]
+    code, out, err = longhand("chat", "--docs", docs, "--record", "/dev/full", "--trace", trace,
+                              stdin="\n".join(lines).encode())  # fmt: skip
+    assert code == 0
+    assert "cannot record searches to /dev/full" in err
+    assert out.count("answer\n" + SAID) == 1
+    code, out, err = longhand("trace", "show", trace)
+    assert (code, err) == (0, "")
+    assert "recomputed 0" in out
+
+
+def test_a_reader_that_goes_away(docs, tiny_folder, tmp_path):
+    """`longhand ask ... | head -1`: the trace has its end."""
+    trace = tmp_path / "run.jsonl"
+    command = (
+        f"{sys.executable} -c 'from longhand.agent.cli import main; main()' ask --model {tiny_folder} --docs {docs}"
+    )
+    done = subprocess.run(f"{command} --trace {trace} --answer 300 '{QUESTION}' | head -1; exit ${{PIPESTATUS[0]}}",
+                          shell=True, executable="/bin/bash", capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+    rows = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert (rows[-1]["type"], rows[-1].get("finish_reason")) == ("outcome", "interrupted")
+
+
 # --- the view -----------------------------------------------------------------------------------------------------
 
 EVIL = "\x1b[2J\x1b]0;title\x07\x9b31m\r\x08\u202e\u2066\ud800[/red][bold]\\"
+
+
+def test_a_table_shows_names_with_brackets():
+    text = io.StringIO()
+    Console(file=text, width=120).print(turns_table([TurnStats(fed=3)], 0, ["[/b] layers"]))
+    assert "[/b] layers" in text.getvalue()
 
 
 def test_printable():

@@ -101,17 +101,21 @@ def test_a_question_of_one_hop_is_answered_by_a_result(reading):
         assert query_of(one)
 
 
-def test_the_second_hop_asks_about_what_the_first_result_marks(reading):
+def test_the_second_hop_asks_about_a_page_that_the_first_result_names(reading):
+    linked = 0
     for _ in range(40):
         first, second = reading.two_hops().rounds
         asked = re.search(r" in two steps \| (.*)\[(.+)\](.*)\n", first.said)
-        found = re.search(r": yes\. \[(.+?)\]: (.*)\[= (.+)\](.*) \| (.*)\[= \3\](.*)\n", second.said)
+        found = re.search(r": yes\. \[(.+?)\] = (.+) \| (.*)\[= \2\](.*)\n", second.said)
         assert asked
         assert found, second.said
-        assert asked.groups() == (found[5], found[1], found[6])
-        assert any(content.startswith(f"{found[2]}{found[3]}{found[4]}") for content in results_of(first))
+        assert asked.groups() == (found[3], found[1], found[4])
+        links = [link for result in json.loads(first.response) for link in result.get("links", [])]
+        linked += found[2] in links
+        assert found[2] in links or any(found[2] in content for content in results_of(first))
         assert query_of(first) == script.query_of(asked[2])
-        assert query_of(second) == script.query_of(f"{found[5]}{found[3]}{found[6]}")
+        assert query_of(second) == script.query_of(f"{found[3]}{found[2]}{found[4]}")
+    assert linked > 30
 
 
 def test_a_follow_up_is_about_the_same_page(reading):

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from longhand.agent.blocks import read_blocks
 from longhand.agent.docs import DocsSearch
 from longhand.agent.passages import PASSAGE_WORDS, read_passages
 from longhand.agent.sentences import split_sentences
@@ -134,6 +135,61 @@ def test_paragraphs_are_grouped_up_to_150_words():
     assert " ".join(text for _, text in pieces) == long
     assert all(len(text.split()) <= PASSAGE_WORDS and text.endswith(".") for _, text in pieces)
     assert max(len(text) for _, text in shape("x" * 50_000)) < 5_000  # data in one line
+
+
+@pytest.mark.parametrize(
+    ("page", "texts"),
+    [
+        (
+            '<head><!--[if lt IE 9]><script src="h.js"></script><![endif]--></head><p>It is 120 m long.',
+            ["It is 120 m long."],
+        ),
+        ("<p>one<!--<![endif]--><p>two", ["one", "two"]),
+        ("<p>a</p><!<![x>[foo bar]]> text", ["a", "[foo bar]]> text"]),
+        (
+            "<table><tr><td><table><tr><td>menu</table></td><td>It is long.<br>It is wide.</td></tr></table>after",
+            ["menu", "It is long. It is wide.", "after"],
+        ),
+        ("<table><tr><td>before<table><tr><td>in</table>behind</table>", ["in", "before: behind"]),
+        ("<table><td>no row</table><td>no table", ["no row", "no table"]),
+        ("<table><tr><th>Name<th>Length<tr><td>Keel<td>81 m</table>", ["Keel: 81 m"]),
+        ("<table><tr><th>Height<td>34 m<tr><th>Opened<td>1932</table>", ["Height: 34 m", "Opened: 1932"]),
+        ("<table><tr><td>Keel<td>81 m<td>1932<tr><td>Mill<td>9 m<td>1790", ["Keel, 81 m, 1932", "Mill, 9 m, 1790"]),
+    ],
+)
+def test_html_loses_no_text(page, texts):
+    assert [line for block in read_blocks(page, ".html") for line in block.text.splitlines()] == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Use `<!--` to begin one.\n\nmore", "Use <!-- to begin one.\n\nmore"),
+        ("a <!-- gone --> b <!-- that nobody closes\nc", "a b <!-- that nobody closes c"),
+        ("a <!-- gone\ngone --> b `x` <!-- gone --> c", "a b x c"),
+        ("<!-- gone\n\ngone", ""),
+        (
+            "[12:01]: Alice says so.\n\n[a]: http://x 'title'\n\nb\n[Editor]: note",
+            "[12:01]: Alice says so.\n\nb [Editor]: note",
+        ),
+    ],
+)
+def test_markdown_loses_no_text(text, shown):
+    assert "\n\n".join(block.text for block in read_blocks(text, ".md")) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("word\n" * 300_000, "a.txt"), ("<svg>" * 20_000 + "</nav>" * 20_000, "a.html"), ("x <!-- ` " * 50_000, "a.md"),
+        ("` <!-- a --> " * 50_000, "a.md"), ("<table>" * 20_000 + "<td>x" * 20_000, "a.html"),
+        ("<![if " * 99_000, "a.html"),
+    ],
+)  # fmt: skip
+def test_hostile_documents_take_no_long_time(text, name):
+    started = time.process_time()
+    list(read_passages(text, name))
+    assert time.process_time() - started < 8
 
 
 @given(st.text(), st.sampled_from(["a.md", "a.txt", "a.html"]))
@@ -285,7 +341,8 @@ def test_the_index_is_built_once_per_content(folder, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: b"x" * 9000, lambda data: data[:5000],
-                                    lambda data: data[:4096] + b"\xff" * 4096 + data[8192:]])  # fmt: skip
+                                    lambda data: data[:4096] + b"\xff" * 4096 + data[8192:],
+                                    lambda data: data.replace(b"Harrow Bridge", b"Harrow \xff\xfeidge")])  # fmt: skip
 def test_a_damaged_index_is_rebuilt(folder, tmp_path, damage):
     cache = tmp_path / "cache"
     built(folder, cache)

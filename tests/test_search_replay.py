@@ -41,6 +41,40 @@ def test_replay_takes_plain_dicts():
     assert result == SearchResult("Tower", "tower.md#1", "It is 34 metres tall.", score=None)
 
 
+@pytest.mark.parametrize("last", ["", "\n"])
+def test_a_recording_goes_on_behind_a_last_line_without_its_end(tmp_path, last):
+    path = tmp_path / "tape.jsonl"
+    path.write_text(json.dumps({"query": "a", "results": []}) + last)
+    recording = RecordingSearch(Scripted([TOWER]), path)
+    recording.search("b")
+    recording.close()
+    replay = ReplaySearch(path)
+    assert (replay.search("a"), len(replay.search("b"))) == ([], 1)
+
+
+def test_links_are_kept(tmp_path):
+    named = SearchResult("Tower", "tower.md#1", "Ida Rom built it.", links=("Ida Rom",))
+    assert SearchResult.from_dict(named.as_dict()) == named
+    recording = RecordingSearch(Scripted([named]), tmp_path / "tape.jsonl")
+    recording.search("tower")
+    recording.close()
+    assert ReplaySearch(tmp_path / "tape.jsonl").search("tower") == [named]
+
+
+def test_a_result_with_a_key_in_it_is_shown_without(monkeypatch):
+    key = "tvly-a1B2c3D4e5F6"
+    monkeypatch.setenv("TAVILY_API_KEY", key)
+    shown = SearchResult(key, key, key, 0.5, (key,)).redacted()
+    assert key not in repr(shown)
+    assert (shown.score, len(shown.links)) == (0.5, 1)
+
+
+@pytest.mark.parametrize("links", ["Ida", [1], None, {"a": 1}])
+def test_links_that_are_no_list_of_text_are_refused(links):
+    with pytest.raises(TypeError):
+        SearchResult.from_dict({**TOWER.as_dict(), "links": links})
+
+
 def test_an_unrecorded_query_is_named_with_its_file(tmp_path):
     path = tmp_path / "tape.jsonl"
     path.write_text('{"query": "a", "results": []}\n')

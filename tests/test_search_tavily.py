@@ -174,7 +174,7 @@ def test_server_errors_are_repeated_with_growing_waits(server):
     waits = []
     server.replies = [
         (500, {"error": KEY}, {"Retry-After": "soon"}),
-        (502, b"<html>bad gateway</html>", {}),
+        (502, b"<html>bad gateway</html>", {"Retry-After": "Mon, 01 Jan 2026 00:00:00 +99999999999999"}),
         (503, {}, {}),
     ]
     error = fails(tavily(server, waits))

@@ -1,6 +1,7 @@
 """Traces: written while the run goes on, nothing left out, no secret; read back, also when torn."""
 
 import json
+import math
 import sys
 from datetime import date
 from itertools import pairwise
@@ -237,7 +238,9 @@ def test_a_file_that_is_no_trace(tmp_path, case):
     "change",
     [{"start": 1}, {"source": "web"}, {"ids": [10**9]}, {"ids": "abc"}, {"ids": [True]}, {"turn": None}, {"text": 3},
      {"cached": -1}, {"logprobs": [1]}, {"logits": [{"position": 0}]}, {"parts": 3}, {"parts": [["x"]]},
-     {"stats": {"fed": 1}}, {"type": "noise"}, {"search": {"query": 3}}, {"seconds": "fast"}],
+     {"stats": {"fed": 1}}, {"type": "noise"}, {"search": {"query": 3}}, {"seconds": "fast"}, {"seconds": 10**400},
+     {"search": {"query": "q", "results": [], "error": None, "notice": None, "cut": False}},
+     {"stats": {"fed": 1, "computed": 1, "reused": 0, "sampled": 0, "prefill_seconds": math.nan, "decode_seconds": 0}}],
 )  # fmt: skip
 def test_a_damaged_span_is_named(parrot, tmp_path, change):
     path = tmp_path / "run.jsonl"

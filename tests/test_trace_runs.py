@@ -16,6 +16,7 @@ from longhand.agent.search import SearchError
 from longhand.agent.trace import Recorder
 from longhand.agent.trace_file import made, read_trace
 from longhand.engine.errors import LonghandError
+from longhand.engine.session import Session
 
 pytestmark = pytest.mark.skipif(not (DEMO / "config.json").exists(), reason=f"{DEMO} is not there: train it first")
 
@@ -110,6 +111,23 @@ def test_an_interruption_among_many_questions(chat, run_cli, place, events):
     ends = [outcome["finish_reason"] for outcome in trace.outcomes]
     assert (trace.questions, ends[place]) == (QUESTIONS, "interrupted")
     assert ends.count("interrupted") == 1
+    every_command(run_cli, path)
+
+
+def test_an_interruption_before_the_first_id(chat, run_cli, monkeypatch, engine):
+    """Ctrl-C while the prompt is computed."""
+    real, calls = Session._compute, []
+
+    def compute(session, start, end):
+        calls.append(start)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return real(session, start, end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_compute", compute)
+        path = chat(*QUESTIONS[:2])
+    assert [outcome["finish_reason"] for outcome in read_trace(path).outcomes] == ["interrupted", "stop"]
     every_command(run_cli, path)
 
 

@@ -344,6 +344,18 @@ REFUSED = {
         ["branch", "{trace}", "--turn", "2", "--response-file", "{tmp}/text", "--trace", "{trace}"],
         "--trace {trace}: would be written over {trace}",
     ),
+    "a page over itself": (["show", "{trace}", "--html", "{trace}"], "--html {trace}: would be written over {trace}"),
+    "samples over it": (["export", "{trace}", "--sft", "{trace}"], "--sft {trace}: would be written over {trace}"),
+    "a page without a name": (["show", "{trace}", "--html", "."], "--html .: is a folder; name a file"),
+    "samples into a folder": (["export", "{trace}", "--sft", "{tmp}"], "--sft {tmp}: is a folder; name a file"),
+    "over a response": (
+        ["branch", "{trace}", "--turn", "2", "--response-file", "{tmp}/text", "--trace", "{tmp}/text"],
+        "--trace {tmp}/text: would be written over {tmp}/text",
+    ),
+    "over the cassette": (
+        ["ask", "--cassette", "{tmp}/text", "--trace", "{tmp}/text"],
+        "would be written over {tmp}/text",
+    ),
     "a fork of nothing": (["show", "{tmp}/fork"], "line 1 is damaged: the header's fork has no name, ids and seconds"),
     "damaged logits": (["verify", "{tmp}/damaged"], "damaged: the logits for position"),
     "options": (["verify", "{tmp}/options"], "line 1 is damaged"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from .. import prompt
 from ..docs import DocsSearch
 from ..search import SearchResult
+from ..words import words as words_of
 from . import questions, script, words
 from .pages import Asked, AskedInSteps, Page, Theme
 from .sample import Exchange, Round
@@ -80,11 +81,19 @@ class Reading:
         question = questions.vary(self.rng, asked.question)
         phrase = question.typed(asked.phrase)
         found = self._find(phrase, asked.sentence)
-        then = self._find(asked.last.question, asked.last.sentence)
-        if not found or not then or phrase not in question.clean:
+        if not found or phrase not in question.clean:
             return None
-        (first, rank), (second, last) = found, then
-        on = script.search_on(script.scan(first, rank), first[rank], question.clean, phrase, asked.name)
+        first, rank = found
+        said = set(words_of(asked.name))
+        links = (link for link in first[rank].links if said.intersection(words_of(link)))
+        name = next(links, None if first[rank].links else asked.name)
+        if name is None:
+            return None  # only other pages are named
+        then = self._find(question.clean.replace(phrase, name, 1), asked.last.sentence)
+        on = script.search_on(script.scan(first, rank), question.clean, phrase, name)
+        if then is None:
+            return None
+        second, last = then
         rounds = [
             Round(script.search_for_first(question.clean, phrase), prompt.response_text(first)),
             Round(on, prompt.response_text(second)),

@@ -21,7 +21,7 @@ from .shelf import Shelf
 from .subjects import Subject
 
 SHARES = {
-    "fact": 0.13, "salad": 0.06, "two hops": 0.30, "read": 0.18, "read on": 0.14, "missing": 0.035,
+    "fact": 0.16, "salad": 0.06, "two hops": 0.24, "read": 0.19, "read on": 0.16, "missing": 0.035,
     "second search": 0.025, "talk": 0.025, "correction": 0.015, "limit": 0.015, "chat": 0.075,
 }  # fmt: skip
 READING = {"read", "read on"}
@@ -152,6 +152,8 @@ class Sampler:
         gold = self.shelf.place(link.subject, link.statement, self.writer.filler() if rng.random() < 0.15 else None)
         while middle.name.casefold() not in gold.content.casefold():  # another sentence was put into its middle
             gold = self.shelf.place(link.subject, link.statement)
+        if rng.random() < 0.92:
+            gold = self.shelf.leading_to(gold, middle.name)
         first, rank = self.ranked(gold, self.others(link.subject, gold, None))
         rounds = [Round(script.search_for_first(asked.clean, phrase), prompt.response_text(first))]
         form = rng.random()
@@ -160,7 +162,7 @@ class Sampler:
             return self.given_up(asked.shown, rounds, asked.typed(link.named))
         if rng.random() < 0.12:  # the first thought took it for one step; what that found shows that it is not
             rounds[0] = Round(script.search_for(asked.clean), rounds[0].response, learned=False)
-        rounds.append(Round(script.search_on(script.scan(first, rank), gold, asked.clean, phrase, middle.name), ""))
+        rounds.append(Round(script.search_on(script.scan(first, rank), asked.clean, phrase, middle.name), ""))
         if form < 0.1:  # the second one does
             rounds[1].response = prompt.response_text([])
             return self.given_up(asked.shown, rounds, middle.name)
@@ -250,7 +252,8 @@ class Sampler:
             order = self.shelf.order()
             others = [*others[:1], SearchResult(gold.title, gold.url + "0", order)]
         rank = 0 if self.rng.random() < 0.82 else self.rng.randint(0, len(others))
-        return [*others[:rank], gold, *others[rank:]], rank
+        rate = self.rng.choice((0, 0, 0.1, 0.3))  # of the names that have a page
+        return [self.shelf.linked(one, rate) for one in (*others[:rank], gold, *others[rank:])], rank
 
     def found(self, asked: Question, results: list[SearchResult], rank: int, said: str | None = None) -> Exchange:
         """Searched for once and found. `said`: the first thought and call, unless they are the usual ones."""

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 
 from ..search import SearchResult
-from ..sentences import split_sentences
 
 # What a query leaves out of its question.
 STOP_WORDS = frozenset(
@@ -52,8 +51,7 @@ def search_for(question: str) -> str:
 
 # Thoughts in steps repeat what stands near, behind marks that stand nowhere else: "|" begins the question, "[" the part
 # of it that has to be found, "[=" what that is, and "]" the rest. A small model copies behind a mark; it cannot take a
-# question apart twice. What is found is marked in the sentence while that is copied: it goes on where it would have
-# gone on anyway, and need not choose a name out of a sentence.
+# question apart twice. What is found is mostly one of the result's links: it need not choose a name out of a sentence.
 
 
 def search_for_first(question: str, phrase: str) -> str:
@@ -76,18 +74,11 @@ def scan(results: Sequence[SearchResult], gold: int | None) -> str:
     return " ".join(f"{i + 1} {r.title}: {'yes' if i == gold else 'no'}." for i, r in enumerate(shown))
 
 
-def search_on(scanned: str, chosen: SearchResult, question: str, phrase: str, value: str) -> str:
-    """The second thought and call of a question of two hops: what the chosen result says up to the sentence that tells
-    what `phrase` is, with that marked in it, and the question with that in its place. The result's content must hold
-    `value`, in any case."""
-    place = re.search(re.escape(value), chosen.content, re.IGNORECASE)
-    assert place is not None, f"{chosen.content!r} does not hold {value!r}"
-    found, end = f"[= {place.group()}]", place.end()
-    rest = split_sentences(chosen.content[end:])[:1]  # of the sentence
-    end += chosen.content[end:].index(rest[0]) + len(rest[0]) if rest else 0
-    said = f"{chosen.content[: place.start()]}{found}{chosen.content[place.end() : end]}"
-    onward = question.replace(phrase, found, 1)
-    return f"{scanned} [{phrase}]: {said} | {onward}\n{call(query_of(onward))}"
+def search_on(scanned: str, question: str, phrase: str, name: str) -> str:
+    """The second thought and call of a question of two hops: what `phrase` is, a link of the chosen result or a name in
+    it, and the question with that in its place."""
+    onward = question.replace(phrase, f"[= {name}]", 1)
+    return f"{scanned} [{phrase}] = {name} | {onward}\n{call(query_of(onward))}"
 
 
 def search_again(scanned: str, query: str) -> str:
