@@ -551,8 +551,8 @@ def test_the_built_in_model(tmp_path, monkeypatch):
     assert float((kl > 0.1).float().mean()) < 0.02
     assert float(same.float().mean()) > 0.97
     # A few ids cost nearly all of a mean: the template's, which training never asked for, and one that the model was
-    # not sure of among those that it chose. So the medians, which go with the square of the step: 7 bits cost about four
-    # times as much.
+    # not sure of among those that it chose. So the medians, which go with the square of the step: 7 bits cost about
+    # four times as much.
     monkeypatch.setattr(kernels_module, "LEVELS", 63)
     seven_bits, _ = divergence(engine, session.ids, engine.new_cache())
     assert float(kl.median()) < 0.4 * float(seven_bits.median())
