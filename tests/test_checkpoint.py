@@ -516,6 +516,29 @@ def test_an_allocation_that_fails_is_told(tiny_engine, monkeypatch):
     assert session.logits().isfinite().all()
 
 
+def test_the_memory_of_a_container(tmp_path, monkeypatch):
+    """Its limits are the kernel's files: of its own group, and of those around it."""
+    own, root = tmp_path / "own", tmp_path / "groups"
+    inner = root / "outer" / "inner"
+    inner.mkdir(parents=True)
+    own.write_text("4:memory:/elsewhere\n0::/outer/inner\n")
+    assert list(memory._of_the_container(root, own)) == []
+    for group, limit, held, files in ((inner, "max", 10, 0), (root / "outer", "1000", 700, 200)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        (group / "memory.current").write_text(f"{held}\n")
+        (group / "memory.stat").write_text(f"anon 5\ninactive_file {files}\n")
+    assert list(memory._of_the_container(root, own)) == [500]
+    (inner / "memory.max").write_text("4\n")
+    assert list(memory._of_the_container(root, own)) == [0, 500]
+    (inner / "memory.stat").write_text("?")
+    (inner / "memory.current").write_text("?")
+    assert list(memory._of_the_container(root, own)) == []
+    assert list(memory._of_the_container(root, tmp_path / "none")) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "_of_the_container", lambda: iter([7]))
+        assert memory.free_bytes(torch.device("cpu")) == 7
+
+
 def test_other_errors_are_not_taken_for_memory():
     with pytest.raises(RuntimeError, match="shape"), memory.allocation("x", 1, torch.device("cpu")):
         raise RuntimeError("shape mismatch")
