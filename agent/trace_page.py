@@ -11,6 +11,7 @@ from typing import Any
 from .trace_answer import answer_html, safe, unsupported_html
 from .trace_assets import SCRIPT, STYLE
 from .trace_file import Span, Trace, made
+from .words import words
 
 SOURCES = {
     "prompt": "prompt: template and question",
@@ -24,8 +25,7 @@ def page(trace: Trace) -> str:
     """The page as text."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii")
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
-    numbers = _numbers(trace)
-    body = [*_answers(trace, numbers), *_figures(trace), *_turns(trace), *_strip(trace), *_run(trace), *_facts(trace)]
+    body = [*_answers(trace), *_figures(trace), *_turns(trace), *_strip(trace), *_run(trace), *_facts(trace)]
     title = safe(trace.questions[0][:80] if trace.questions else trace.header["question"][:80])
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -36,18 +36,19 @@ def page(trace: Trace) -> str:
     )  # fmt: skip
 
 
-def _numbers(trace: Trace) -> dict[str, int]:
-    """url -> the number of its first result on the page."""
-    found: dict[str, int] = {}
-    number = 0
-    for search in trace.searches:
-        for result in search["results"]:
-            number += 1
-            found.setdefault(result["url"], number)
-    return found
+def _numbers(trace: Trace, answer: str) -> dict[str, int]:
+    """url -> the number of its result on the page; of several, the first that has most words of the answer."""
+    said = set(words(answer))
+    results = [result for search in trace.searches for result in search["results"]]
+    found: dict[str, tuple[int, int]] = {}
+    for number, result in enumerate(results, 1):
+        shared = len(said.intersection(words(result["content"])))
+        if result["url"] not in found or shared > found[result["url"]][0]:
+            found[result["url"]] = shared, number
+    return {url: number for url, (_, number) in found.items()}
 
 
-def _answers(trace: Trace, numbers: dict[str, int]) -> Iterator[str]:
+def _answers(trace: Trace) -> Iterator[str]:
     """Each question with its answer."""
     if trace.state:
         yield f'<div class="card warn">This trace has no end of its own: {safe(trace.state)}.</div>'
@@ -67,7 +68,7 @@ def _answers(trace: Trace, numbers: dict[str, int]) -> Iterator[str]:
         elif "error" in outcome:
             yield f'<div class="card bad">Ended with an error: {safe(outcome["error"])}</div>'
         else:
-            reason = outcome["finish_reason"]
+            reason, numbers = outcome["finish_reason"], _numbers(trace, outcome["answer"])
             early = "" if reason == "stop" else f'<p class="bad">Ended early: {safe(reason)}</p>'
             yield (f'<div class="card answer"><div class="text" dir="auto">{answer_html(outcome, numbers)}</div>'
                    f"{unsupported_html(outcome)}{early}</div>")  # fmt: skip

@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
+from longhand.agent import trace_page
 from longhand.agent.trace import TRACE_FORMAT
 from longhand.agent.trace_file import read_trace
 from longhand.agent.trace_page import page
@@ -170,3 +172,17 @@ def test_in_a_browser(tmp_path, text):
     inner = html.replace(f'<div id="{fold}">', "<div>").replace("<summary>", f'<summary id="{fold}">', 1)
     target.write_text(inner, "utf-8")  # a target inside of a fold: it is opened
     assert len(re.findall(r"<details[^>]* open", dom(f"#{fold}"))) == 1
+
+
+def test_a_citation_leads_to_the_passage_that_says_so():
+    """Of several results with one url, the one with the answer's words."""
+
+    def result(url, content):
+        return {"title": "T", "url": url, "content": content}
+
+    searches = [
+        {"results": [result("a.md#1", "A mill."), result("b.md#1", "Ida Rom laughed in Tarn.")]},
+        {"results": [result("b.md#1", "Ida Rom was born in Tarn on 4 May."), result("b.md#1", "Ida Rom was born.")]},
+    ]
+    found = trace_page._numbers(SimpleNamespace(searches=searches), "Ida Rom was born in Tarn on 4 May. [T](b.md#1)")
+    assert found == {"a.md#1": 1, "b.md#1": 3}
