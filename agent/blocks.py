@@ -7,28 +7,20 @@ from __future__ import annotations
 
 import html
 import re
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from html.parser import HTMLParser
 from itertools import pairwise
 
+from .block import Block, table_lines
+from .html_blocks import html_blocks
+
 SUFFIXES = (".md", ".markdown", ".txt", ".html", ".htm")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A heading (`level` 1 to 6) or a paragraph (`level` 0). Never empty."""
-
-    level: int
-    text: str
 
 
 def read_blocks(text: str, suffix: str) -> list[Block]:
     """The blocks of the document `text` in order; `suffix`, one of SUFFIXES in any case, says how to read it."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\0", " ")
     if suffix.lower() in (".html", ".htm"):
-        blocks = _html_blocks(text)
+        blocks = html_blocks(text)
     elif suffix.lower() == ".txt":
         blocks = list(_text_blocks(text))
     else:
@@ -159,7 +151,7 @@ def _paragraph(lines: list[str]) -> str:
     for place, line in enumerate(lines[1:]):
         if "|" in lines[place] and _TABLE_RULE.match(line.strip()):
             rows = [_cells(row) for row in lines[place:] if row is not line]
-            return "\n".join(filter(None, [_paragraph(lines[:place]), *_table_lines(rows)]))
+            return "\n".join(filter(None, [_paragraph(lines[:place]), *table_lines(rows)]))
     text = ""
     hard = False
     for line in lines:
@@ -173,20 +165,6 @@ def _paragraph(lines: list[str]) -> str:
 def _cells(row: str) -> list[str]:
     row = re.sub(r"^\s*\||(?<!\\)\|\s*$", "", row)
     return [_inline(cell.strip().replace("\\|", "|")) for cell in re.split(r"(?<!\\)\|", row)]
-
-
-def _table_lines(rows: list[list[str]], headed: bool = True) -> Iterator[str]:
-    """Rows that make sense alone: "Height: 34 m" of two columns; of more, "Keel Bridge, Length: 81 m, Opened: 1932".
-    headed: the first row names the columns."""
-    head = rows[0] if headed else []
-    for row in rows if len(rows) == 1 or not headed else rows[1:]:
-        if len(row) <= 2:
-            yield ": ".join(filter(None, row))
-        else:
-            names = [*head, *[""] * (len(row) + 1)]
-            named = zip(names[1:], row[1:], strict=False)
-            cells = [f"{name}: {cell}" if name else cell for name, cell in named if cell]
-            yield ", ".join(filter(None, [row[0], *cells]))
 
 
 def _inline(text: str) -> str:
@@ -217,143 +195,3 @@ def _emphasised(match: re.Match[str]) -> str:
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     product = before.isdigit() or (match.group(1) == "*" and before.isalnum() and after.isalnum())  # 2*3*4, a*b*c
     return match.group() if product else match.group(2)
-
-
-# --- HTML -------------------------------------------------------------------------------------------------------
-
-_DROPPED_TAGS = "script style nav template noscript svg select button iframe object"
-_INLINE_TAGS = """a abbr b bdi bdo cite code data del dfn em font i ins kbd label mark q s samp small span strike strong
-sub sup time tt u var wbr"""
-_DROPPED = frozenset(_DROPPED_TAGS.split())
-_INLINE = frozenset(_INLINE_TAGS.split())
-
-
-def _html_blocks(text: str) -> list[Block]:
-    reader = _HtmlReader()
-    # its close() takes quadratic time over a tag or comment that nobody closed; a last tag makes feed() hand over all
-    # text before it
-    reader.feed(text + "<p>")
-    reader.finish()
-    blocks = reader.blocks
-    if reader.title and not any(block.level == 1 and block.text for block in blocks):
-        blocks.insert(0, Block(1, reader.title))
-    return blocks
-
-
-class _HtmlReader(HTMLParser):
-    """Collects blocks. Tags that are never closed do no harm: any block tag ends the paragraph before it."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.blocks: list[Block] = []
-        self.title = ""
-        self._text: list[str] = []  # pieces
-        self._level = 0
-        self._dropped: list[str] = []  # open tags whose content is dropped
-        self._open: Counter[str] = Counter()  # how often each is among them
-        self._in_title = False
-        self._row: list[str] | None = None
-        self._heads = 0  # of its cells
-        self._rows: list[list[str]] = []
-        self._headed = False  # whether the first of them names the columns
-        self._outer: list[tuple[list[str] | None, list[list[str]], bool]] = []  # tables that are open around this one
-
-    def parse_marked_section(self, i: int, report: bool = True) -> int:
-        # html.parser stops at an unknown one (3.11); browsers take any for a comment
-        return self.parse_bogus_comment(i, report)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _DROPPED:
-            self._dropped.append(tag)
-            self._open[tag] += 1
-        elif tag == "title" and not self._dropped:
-            self._in_title = True
-        elif tag == "br":
-            self._text.append("\n" if self._row is None else " ")
-        elif tag == "li":
-            self._text.append("\n")
-        elif tag == "table":
-            self._begin_table()
-        elif tag == "tr" or (tag in ("td", "th") and self._outer and self._row is None):
-            self.flush()
-            self._row, self._heads = [], int(tag == "th")
-        elif tag in ("td", "th"):
-            self._end_cell()
-            self._heads += tag == "th"
-        elif tag not in _INLINE:
-            self._block_tag()
-            if re.fullmatch("h[1-6]", tag) and self._row is None:
-                self._level = int(tag[1])
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _DROPPED:
-            while self._open[tag]:  # and what was opened in it
-                self._open[self._dropped.pop()] -= 1
-        elif tag == "title":
-            self._in_title = False
-        elif tag in ("td", "th"):
-            self._end_cell()
-        elif tag == "tr":
-            self._end_row()
-        elif tag == "table":
-            self._end_table()
-        elif tag not in _INLINE and tag not in ("li", "br"):
-            self._block_tag()
-
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self.title = " ".join((self.title + data).split())
-        elif not self._dropped:
-            self._text.append(re.sub(r"\s+", " ", data))
-
-    def flush(self) -> None:
-        """Ends the open row and paragraph."""
-        self._end_row()
-        lines = filter(None, (" ".join(line.split()) for line in "".join(self._text).split("\n")))
-        self.blocks.append(Block(self._level, (" " if self._level else "\n").join(lines)))
-        self._text, self._level = [], 0
-
-    def finish(self) -> None:
-        """Ends all that is open."""
-        while self._outer:
-            self._end_table()
-        self.flush()
-
-    def _block_tag(self) -> None:
-        if self._row is None:
-            self.flush()
-        else:
-            self._text.append(" ")  # a paragraph inside a table's cell
-
-    def _begin_table(self) -> None:
-        if self._row is None:
-            self.flush()
-        else:
-            self._end_cell()  # it stands inside of one, whose row goes on behind it
-        self._outer.append((self._row, self._rows, self._headed))
-        self._row, self._rows, self._headed = None, [], False
-
-    def _end_table(self) -> None:
-        if not self._outer:
-            return
-        self.flush()
-        if self._rows:
-            self.blocks.append(Block(0, "\n".join(_table_lines(self._rows, self._headed))))
-        self._row, self._rows, self._headed = self._outer.pop()
-
-    def _end_cell(self) -> None:
-        if self._row is None:
-            self.flush()
-            return
-        text = " ".join("".join(self._text).split())
-        self._text = []
-        if text:
-            self._row.append(text)
-
-    def _end_row(self) -> None:
-        if self._row is not None:
-            self._end_cell()
-            if self._row:
-                self._headed = self._headed or (not self._rows and self._heads >= len(self._row))
-                self._rows.append(self._row)
-            self._row = None

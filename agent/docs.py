@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine.errors import LonghandError
-from .docs_index import WAY_OUT, Progress, build_index, cache_folder, digest, open_index, read_documents, titles
+from .docs_index import WAY_OUT, Progress, build_index, cache_folder, digest, open_index, read_documents
 from .links import Links
 from .query import STOP_WORDS, Query
 from .search import SearchError, SearchResult
@@ -68,14 +68,13 @@ class DocsSearch:
         self._cache = cache_folder(cache_dir) / "docs"
         documents = read_documents(self.folder)
         self._path = self._cache / f"{digest(documents)}.sqlite"
-        connection = open_index(self._path)
-        if connection is None:
+        opened = open_index(self._path)
+        if opened is None:
             build_index(self._path, documents, progress)
-            connection = open_index(self._path)
-            if connection is None:
+            opened = open_index(self._path)
+            if opened is None:
                 raise LonghandError(f"the index {self._path} cannot be read back; {WAY_OUT}")
-        self._index = connection
-        self._titles = titles(connection)
+        self._index, self._titles = opened
         self._links = Links(self._titles)
         self.passages: int = self._index.execute("SELECT count(*) FROM passages").fetchone()[0]
 

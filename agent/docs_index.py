@@ -98,8 +98,8 @@ def digest(documents: list[Document]) -> str:
     return hashed.hexdigest()
 
 
-def open_index(path: Path) -> sqlite3.Connection | None:
-    """The index at `path`, read-only; None when there is none or it is damaged."""
+def open_index(path: Path) -> tuple[sqlite3.Connection, list[str]] | None:
+    """The index at `path`, read-only, and its passages' titles; None when there is none or it is damaged."""
     if not path.is_file():
         return None
     connection = None
@@ -110,18 +110,12 @@ def open_index(path: Path) -> sqlite3.Connection | None:
         if sound and connection.execute("PRAGMA user_version").fetchone()[0] == INDEX_VERSION:
             connection.execute("SELECT count(*) FROM passages WHERE passages MATCH 'a'").fetchone()
             connection.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, passages, row)")
-            titles(connection)
-            return connection
+            return connection, [title for (title,) in connection.execute("SELECT DISTINCT title FROM passages")]
     except (sqlite3.Error, UnicodeDecodeError):
         pass
     if connection is not None:
         connection.close()
     return None
-
-
-def titles(connection: sqlite3.Connection) -> list[str]:
-    """The titles of an index's passages. sqlite3.Error or UnicodeDecodeError where it is damaged."""
-    return [title for (title,) in connection.execute("SELECT DISTINCT title FROM passages")]
 
 
 def build_index(path: Path, documents: list[Document], progress: Progress | None) -> None:

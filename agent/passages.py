@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from .blocks import Block, read_blocks
+from .block import Block
+from .blocks import read_blocks
 from .sentences import split_sentences
 
 PASSAGE_WORDS = 150

@@ -11,6 +11,7 @@ Everything in a result is text from strangers. Nothing here interprets it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,12 +115,11 @@ class ReplaySearch:
         return list(outcome)
 
     def _add(self, query: str, outcome: Sequence[SearchResult | Mapping[str, Any]] | SearchError) -> None:
-        take = (
-            outcome
-            if isinstance(outcome, SearchError)
-            else [result if isinstance(result, SearchResult) else SearchResult.from_dict(result) for result in outcome]
-        )
-        self._takes.setdefault(normalised(query), []).append(take)
+        takes = self._takes.setdefault(normalised(query), [])
+        if isinstance(outcome, SearchError):
+            takes.append(outcome)
+        else:
+            takes.append([one if isinstance(one, SearchResult) else SearchResult.from_dict(one) for one in outcome])
 
     def _load(self, path: Path) -> None:
         try:
@@ -148,8 +148,11 @@ class RecordingSearch:
         self._path = Path(path)
         try:
             self._file: TextIO = self._path.open("a", encoding="utf-8")
-            if self._path.stat().st_size and not self._path.read_bytes().endswith(b"\n"):
-                self._file.write("\n")  # its last line was torn, or written by hand
+            if self._path.stat().st_size:
+                with self._path.open("rb") as before:
+                    before.seek(-1, os.SEEK_END)
+                    if before.read() != b"\n":  # its last line was torn, or written by hand
+                        self._file.write("\n")
         except OSError as error:
             raise LonghandError(f"cannot record searches to {path}: {_reason(error)}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,6 +149,12 @@ class Checkpoint:
             raise LonghandError(f"{self.tensors[name][0]}: tensor {name} is not part of a Qwen2 model of this config")
         return sorted(wanted, key=place.__getitem__)
 
+    def check_even(self, names: Iterable[str]) -> None:
+        """LonghandError for a tensor of an odd number of values, which NF4 cannot hold."""
+        for name in sorted(names):
+            if math.prod(self.tensors[name][2]) % 2:
+                raise LonghandError(f"{self.folder}: tensor {name} has an odd number of values; NF4 packs two a byte")
+
     def _is_empty_bias(self, name: str, wanted: dict[str, tuple[int, ...]]) -> bool:
         """Whether it is a bias of zeros, which AutoGPTQ stored with every linear (its issue 601)."""
         weight = wanted.get(f"{name.removesuffix('.bias')}.weight")
@@ -198,11 +204,11 @@ def load_decoder(
     whole copies of the weights in memory. What is stored in four bits stays so; with `quantize` the other linears are
     quantized on the way. Embedding, norms and biases stay in `dtype`."""
     linears = {f"{name}.weight": module for name, module in decoder.named_modules() if isinstance(module, Linear)}
-    for name, module in linears.items():
-        if quantize is not None and quantize.covers(name) and module.shape[0] * module.shape[1] % 2:
-            raise LonghandError(f"{checkpoint.folder}: tensor {name} has an odd number of values; NF4 packs two a byte")
+    names = checkpoint.check(decoder)
+    if quantize is not None:
+        checkpoint.check_even(filter(quantize.covers, linears))
     done, total = 0, checkpoint.num_bytes
-    for name in checkpoint.check(decoder):
+    for name in names:
         size = checkpoint.num_bytes_of(name)
         linear = linears.get(name)
         if linear is not None and checkpoint.parts(name):

@@ -239,12 +239,11 @@ class Footprint:
         """Peak bytes while the weights stream: the largest linear is quantized when almost all others are there, the
         head (first in the usual order of names) when none is."""
         total = sum(self.weights(setup).values()) + self.beside(setup)
+        largest = max(math.prod(shape) for shape in self.linears.values())
         if not setup.quantize:
-            largest = max(math.prod(shape) for shape in self.linears.values())
             repacked = (setup.native or setup.kernels != "auto") and self.method is not None
             return total + (largest if repacked else 0)
         head = self.config.vocab_size * self.config.hidden_size if self.head_in_four_bits(setup) else 0
-        largest = max(math.prod(shape) for shape in self.linears.values())
         return max(total + self._quantizing(setup, largest), self._quantizing(setup, head))
 
     def _quantizing(self, setup: Setup, values: int) -> int:
@@ -301,7 +300,8 @@ def stored_bytes(headers: Mapping[str, stored.Header], prefix: str, shape: tuple
         return None
     if f"{prefix}.scales" in headers:
         dtype, sizes = headers[f"{prefix}.scales"]  # whatever their shape is: loading says what is wrong with it
-        return int4_bytes(shape, max(shape[1] // max(*sizes[:1], 1), 1), itemsize(dtype))
+        groups = max(sizes[0] if sizes else 1, 1)
+        return int4_bytes(shape, max(shape[1] // groups, 1), itemsize(dtype))
     tables = (".quant_map", "bitsandbytes__nf4", "bitsandbytes__fp4")  # shared, or read and dropped
     kept = [headers[name] for name in parts if not name.endswith(tables)]
     offset = 4 if f"{prefix}.weight.nested_absmax" in headers else 0

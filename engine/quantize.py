@@ -109,10 +109,9 @@ def _linears(checkpoint: Checkpoint, quantize: Quantize) -> set[str]:
         decoder = Decoder(config, choose_ops(torch.device("cpu"), False), torch.device("cpu"))
     checkpoint.check(decoder)
     names = {f"{name}.weight" for name, module in decoder.named_modules() if isinstance(module, Linear)}
-    odd = [name for name in sorted(names) if torch.Size(checkpoint.tensors[name][2]).numel() % 2]
-    if odd:
-        raise LonghandError(f"{checkpoint.folder}: tensor {odd[0]} has an odd number of values; NF4 packs two a byte")
-    return {name for name in names if quantize.covers(name)}
+    covered = set(filter(quantize.covers, names))
+    checkpoint.check_even(covered)
+    return covered
 
 
 def _headers(checkpoint: Checkpoint, names: list[str], linears: set[str], quantize: Quantize) -> dict[str, Header]:

@@ -151,6 +151,12 @@ def test_paragraphs_are_grouped_up_to_150_words():
             ["menu", "It is long. It is wide.", "after"],
         ),
         ("<table><tr><td>before<table><tr><td>in</table>behind</table>", ["in", "before: behind"]),
+        (
+            "<table><tr><td>one<table><tr><th>in</table><tr><td>two</table>",  # a heading inside is none outside
+            ["in", "one", "two"],
+        ),
+        ("<p>a<tr><td>no<td>table<p>b", ["a", "no: table b"]),
+        ("</table>a</table>", ["a"]),
         ("<table><td>no row</table><td>no table", ["no row", "no table"]),
         ("<table><tr><th>Name<th>Length<tr><td>Keel<td>81 m</table>", ["Keel: 81 m"]),
         ("<table><tr><th>Height<td>34 m<tr><th>Opened<td>1932</table>", ["Height: 34 m", "Opened: 1932"]),

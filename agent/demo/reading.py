@@ -90,10 +90,10 @@ class Reading:
         if name is None:
             return None  # only other pages are named
         then = self._find(question.clean.replace(phrase, name, 1), asked.last.sentence)
-        on = script.search_on(script.scan(first, rank), question.clean, phrase, name)
         if then is None:
             return None
         second, last = then
+        on = script.search_on(script.scan(first, rank), question.clean, phrase, name)
         rounds = [
             Round(script.search_for_first(question.clean, phrase), prompt.response_text(first)),
             Round(on, prompt.response_text(second)),

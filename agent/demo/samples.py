@@ -152,7 +152,7 @@ class Sampler:
         gold = self.shelf.place(link.subject, link.statement, self.writer.filler() if rng.random() < 0.15 else None)
         while middle.name.casefold() not in gold.content.casefold():  # another sentence was put into its middle
             gold = self.shelf.place(link.subject, link.statement)
-        if rng.random() < 0.92:
+        if rng.random() < 0.92:  # else its page does not exist, and the name is only in the sentence
             gold = self.shelf.leading_to(gold, middle.name)
         first, rank = self.ranked(gold, self.others(link.subject, gold, None))
         rounds = [Round(script.search_for_first(asked.clean, phrase), prompt.response_text(first))]
