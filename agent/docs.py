@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..engine.errors import LonghandError
 from .docs_index import WAY_OUT, Progress, build_index, cache_folder, digest, open_index, read_documents
+from .gaps import lacks
 from .links import Links
 from .query import STOP_WORDS, Query
 from .search import SearchError, SearchResult
@@ -40,7 +41,7 @@ class _Candidate:
 
 class DocsSearch:
     """Finds the passages of a folder's documents that answer a query; a result's content is their best sentences,
-    and its links are the other pages that those name.
+    its links are the other pages that those name, and it lacks what of the query they do not speak of.
 
     Documents are the folder's .md, .markdown, .txt, .html and .htm files at any depth; names that begin with a dot are
     skipped. A result's url is "relative/path.md#n", the n-th passage of that file, from 1. Results are deterministic.
@@ -97,7 +98,9 @@ class DocsSearch:
                 f"the index of {self.folder} failed ({error}); delete {self._path} to rebuild it"
             ) from None
         found = _pick(asked, idf, candidates)[: self.max_results]
-        return [replace(one, links=self._links.named_in(one.content, one.title)) for one in found]
+        return [
+            replace(one, links=self._links.named_in(one.content, one.title), lacks=lacks(query, one)) for one in found
+        ]
 
     def close(self) -> None:
         """Closes the index; harmless when done twice."""

@@ -33,6 +33,8 @@ MAX_PIECE = 500  # characters of a sentence that are looked at together: telling
 STANDS_OUT = 0.15  # by which a cited result must be worth more than others
 WHOLE = 8  # words from which an answer must itself speak of what was asked; a shorter one leaves it to its source
 NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")  # a capital that begins no sentence
+MOST_LACKED = 4  # words of a query that are told to be lacking
+_QUERY_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W_]+")
 _IDLE_WORDS = """get become come up kind sort type still now also tell explain describe after new latest current recent
 exactly actually ever under even finally originally supposed"""
 _IDLE = frozenset(_IDLE_WORDS.split())  # that an answer need not repeat
@@ -80,6 +82,16 @@ def unanswered(
     return next(_Gaps(question, answer, cited, results).reasons(stands_out), None)
 
 
+def lacks(query: str, result: SearchResult) -> tuple[str, ...]:
+    """What of a query a result does not speak of: words as the query has them, in its order, and the wanted kind of
+    answer ("date") where it holds none; at most MOST_LACKED."""
+    gaps = _Gaps(query, result.content, [result], [result])
+    lacking = {part for name in gaps.missing_names() for part in words(name)}.union(gaps.missing)
+    said = (word for word in _QUERY_WORD.findall(query) if not lacking.isdisjoint(words(word)))
+    kind = () if gaps.fits_well() else gaps.asked.wants[:1]
+    return tuple(dict.fromkeys([*said, *kind]))[:MOST_LACKED]
+
+
 class _Gaps:
     """A question beside its answer, both taken apart into stems."""
 
@@ -113,20 +125,24 @@ class _Gaps:
             yield f"the cited result does not count any {self.asked.counted!r}"
         for word in self._unspoken():
             yield f"the cited result does not speak of {word!r}"
-        fit = max(self.fits.values(), default=0.0)
-        wants = self.asked.wants
-        vague = 0.5 if self.asked.measured and "size" not in wants else 0.3 if wants == ("place",) else 0.0
-        if wants and fit <= vague:
-            yield f"the answer holds no {wants[0]}, which was asked for"
+        if not self.fits_well():
+            yield f"the answer holds no {self.asked.wants[0]}, which was asked for"
         yield from self._elsewhere()
         if stands_out and len(self.asked.stems) <= MAX_ASKED:
             yield from self._rivals()
 
+    def missing_names(self) -> list[str]:
+        return [name for name in self.names if not any(likeness(stem(word), self.said) for word in words(name))]
+
+    def fits_well(self) -> bool:
+        """Whether the answer holds the wanted kind of thing, or none is wanted."""
+        wants = self.asked.wants
+        vague = 0.5 if self.asked.measured and "size" not in wants else 0.3 if wants == ("place",) else 0.0
+        return not wants or max(self.fits.values(), default=0.0) > vague
+
     def _unmet(self) -> Iterator[str]:
         """Each name that is not met, and what singles out one of several."""
-        for name in self.names:
-            if not any(likeness(stem(word), self.said) for word in words(name)):
-                yield name
+        yield from self.missing_names()
         for word in self.missing:
             if re.search(r"\d", word) and not _YEAR.fullmatch(word):
                 yield repr(word)

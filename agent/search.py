@@ -24,32 +24,38 @@ from .redact import redact
 @dataclass(frozen=True)
 class SearchResult:
     """One found passage. `score` is the source's own (larger is better; not comparable between sources) or None.
-    `links`: other pages of the source that the content names."""
+    `links`: other pages of the source that the content names; `lacks`: what of the query it does not speak of."""
 
     title: str
     url: str
     content: str
     score: float | None = None
     links: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """What the model and a cassette see: title, url, content, and links where there are any. The score is left out:
-        it is not evidence."""
+        """What the model and a cassette see: title, url, content, and links and lacks where there are any. The score is
+        left out: it is not evidence."""
         fields: dict[str, Any] = {"title": self.title, "url": self.url, "content": self.content}
-        return {**fields, "links": list(self.links)} if self.links else fields
+        lists = {"links": list(self.links), "lacks": list(self.lacks)}
+        return fields | {name: texts for name, texts in lists.items() if texts}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> SearchResult:
-        """The inverse of as_dict. KeyError: a field is missing; TypeError: one is not text, or links no list of it."""
-        title, url, content, links = fields["title"], fields["url"], fields["content"], fields.get("links", [])
-        if not isinstance(links, list) or not all(isinstance(text, str) for text in (title, url, content, *links)):
-            raise TypeError("title, url, content and links are text")
-        return cls(title, url, content, links=tuple(links))
+        """The inverse of as_dict. KeyError: a field is missing; TypeError: one is not text, or links or lacks are no
+        list of it."""
+        title, url, content = fields["title"], fields["url"], fields["content"]
+        links, lacks = fields.get("links", []), fields.get("lacks", [])
+        lists = isinstance(links, list) and isinstance(lacks, list)
+        if not lists or not all(isinstance(text, str) for text in (title, url, content, *links, *lacks)):
+            raise TypeError("title, url, content, links and lacks are text")
+        return cls(title, url, content, links=tuple(links), lacks=tuple(lacks))
 
     def redacted(self) -> SearchResult:
         """Without keys and tokens that a page may hold."""
         title, url, content = map(redact, (self.title, self.url, self.content))
-        return SearchResult(title, url, content, self.score, tuple(map(redact, self.links)))
+        links, lacks = tuple(map(redact, self.links)), tuple(map(redact, self.lacks))
+        return SearchResult(title, url, content, self.score, links, lacks)
 
 
 class SearchError(LonghandError):

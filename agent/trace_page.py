@@ -206,14 +206,17 @@ def _tool(span: Span, before: int, cited: set[str]) -> str:
         parts.append(
             f'<div class="result" id="result-{number}"><div><b>[{number}]</b> <span dir="auto">{safe(result["title"])}'
             f'</span> <span class="url">{safe(result["url"])}</span>{mark}</div><div class="text" dir="auto">'
-            f"{safe(result['content'])}</div>{_links(result)}</div>"
+            f"{safe(result['content'])}</div>{_told(result)}</div>"
         )
     return "".join(parts) + "</div>"
 
 
-def _links(result: dict[str, Any]) -> str:
-    names = ", ".join(result.get("links", []))
-    return f'<div class="note" dir="auto">names {safe(names)}</div>' if names else ""
+def _told(result: dict[str, Any]) -> str:
+    """What the search tells about a result: the pages that it names, and what of the query it lacks."""
+    lists = {"names": result.get("links", []), "lacks": result.get("lacks", [])}
+    return "".join(
+        f'<div class="note" dir="auto">{told} {safe(", ".join(texts))}</div>' for told, texts in lists.items() if texts
+    )
 
 
 def _sampled(span: Span) -> Iterator[str]:

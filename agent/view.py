@@ -91,8 +91,9 @@ class View:
             self.console.print(
                 Text(f"  {content[:240]}{'…' if len(content) > 240 else ''}", "green dim"), soft_wrap=True
             )
-            if result.links:
-                self.console.print(Text(f"  names {printable(', '.join(result.links))}", "dim"), soft_wrap=True)
+            for told, texts in (("names", result.links), ("lacks", result.lacks)):
+                if texts:
+                    self.console.print(Text(f"  {told} {printable(', '.join(texts))}", "dim"), soft_wrap=True)
 
     def line(self, label: str, text: str, style: str) -> None:
         self.console.print(Text.assemble("\n", (label, f"bold {style}"), " ", printable(text)), soft_wrap=True)

@@ -93,6 +93,8 @@ climb ascent summit; picture paint canvas portrait; bury cemetery churchyard gra
 die kill death poison drown shoot murder; father mother parent son daughter; disappear vanish lose miss
 rich wealth fortune money sum; stone granite marble limestone sandstone; clergyman priest reverend vicar
 trade apprentice; fly flight air; language translate; animal creature species; sport game match
+know famous celebrated renowned; succeed successor replace took; study student teach subject; govern governor mayor
+visit visitor draw; spring source rise begin; capital seat; show display keep exhibit
 """
 
 

@@ -17,6 +17,7 @@ from longhand.agent.demo.sample import Round, Sample
 from longhand.agent.demo.samples import Sampler
 from longhand.agent.demo.script import asks, query_of
 from longhand.agent.demo.tokenizer import train_tokenizer
+from longhand.agent.gaps import lacks
 from longhand.agent.search import SearchResult
 from longhand.engine.tokenizer import Tokenizer
 
@@ -108,14 +109,25 @@ def test_the_second_hop_asks_about_what_the_first_one_found() -> None:
 
 
 def test_not_found_is_said_after_a_second_search_and_cites_nothing() -> None:
-    twice = 0
+    twice = lacking = 0
     for sample in samples("missing", 200):
         (exchange,) = sample.exchanges
+        for one in exchange.rounds[:-1]:
+            lacking += bool(shown(one)) and all(result.lacks for result in shown(one))
         assert said_in(exchange.answer) == script.NOT_FOUND
         queries = [query_in(one) for one in exchange.rounds]
         assert len(set(queries)) == len(queries)
         twice += len(queries) == 2 and len(queries[1]) < len(queries[0])
     assert twice > 180
+    assert lacking > 90  # else nothing came, or the first word of a question made into a name is not missed
+
+
+def test_what_the_results_lack_is_that_of_their_query() -> None:
+    for behaviour in ("fact", "salad", "two hops", "missing", "second search", "limit"):
+        for sample in samples(behaviour, 30):
+            for one in sample.exchanges[0].rounds:
+                for result in shown(one):
+                    assert result.lacks == lacks(query_in(one), result), one
 
 
 def test_a_broken_call_is_answered_by_the_notice_that_the_program_gives() -> None:

@@ -13,6 +13,8 @@ from longhand.agent.demo import script
 from longhand.agent.demo.pages import PROSE, read_prose, read_theme, read_themes
 from longhand.agent.demo.reading import Reading
 from longhand.agent.demo.sample import Round
+from longhand.agent.gaps import lacks
+from longhand.agent.search import SearchResult
 from longhand.engine.errors import LonghandError
 
 THEME = """\
@@ -143,3 +145,19 @@ def test_the_fillers_borrow_from_documents_and_pages():
     sentences = read_prose().sentences
     assert len(sentences) > 2000
     assert PROSE.is_dir()
+
+
+def test_what_no_page_answers_is_searched_for_twice_and_not_found(reading):
+    twice = 0
+    for _ in range(40):
+        exchange = reading.unanswered()
+        queries = [query_of(one) for one in exchange.rounds]
+        twice += len(queries) == 2
+        assert [len(query.split()) for query in queries] == sorted({len(query.split()) for query in queries})[::-1]
+        assert exchange.answer.endswith(f"</think>\n\n{script.NOT_FOUND}<|im_end|>")
+        assert ": yes." not in exchange.answer
+        for one in exchange.rounds:
+            for result in json.loads(one.response):
+                found = SearchResult.from_dict(result)
+                assert found.lacks == lacks(query_of(one), found)
+    assert twice > 30

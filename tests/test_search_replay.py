@@ -52,8 +52,8 @@ def test_a_recording_goes_on_behind_a_last_line_without_its_end(tmp_path, last):
     assert (replay.search("a"), len(replay.search("b"))) == ([], 1)
 
 
-def test_links_are_kept(tmp_path):
-    named = SearchResult("Tower", "tower.md#1", "Ida Rom built it.", links=("Ida Rom",))
+def test_links_and_what_is_lacking_are_kept(tmp_path):
+    named = SearchResult("Tower", "tower.md#1", "Ida Rom built it.", links=("Ida Rom",), lacks=("when", "date"))
     assert SearchResult.from_dict(named.as_dict()) == named
     recording = RecordingSearch(Scripted([named]), tmp_path / "tape.jsonl")
     recording.search("tower")
@@ -64,15 +64,16 @@ def test_links_are_kept(tmp_path):
 def test_a_result_with_a_key_in_it_is_shown_without(monkeypatch):
     key = "tvly-a1B2c3D4e5F6"
     monkeypatch.setenv("TAVILY_API_KEY", key)
-    shown = SearchResult(key, key, key, 0.5, (key,)).redacted()
+    shown = SearchResult(key, key, key, 0.5, (key,), (key,)).redacted()
     assert key not in repr(shown)
-    assert (shown.score, len(shown.links)) == (0.5, 1)
+    assert (shown.score, len(shown.links), len(shown.lacks)) == (0.5, 1, 1)
 
 
-@pytest.mark.parametrize("links", ["Ida", [1], None, {"a": 1}])
-def test_links_that_are_no_list_of_text_are_refused(links):
+@pytest.mark.parametrize("field", ["links", "lacks"])
+@pytest.mark.parametrize("texts", ["Ida", [1], None, {"a": 1}])
+def test_links_and_lacks_that_are_no_list_of_text_are_refused(field, texts):
     with pytest.raises(TypeError):
-        SearchResult.from_dict({**TOWER.as_dict(), "links": links})
+        SearchResult.from_dict({**TOWER.as_dict(), field: texts})
 
 
 def test_an_unrecorded_query_is_named_with_its_file(tmp_path):

@@ -68,6 +68,26 @@ class Reading:
         return Exchange(question.shown, [first],
                         script.answer(script.scan(results, rank), script.cited(results[rank])))  # fmt: skip
 
+    def unanswered(self) -> Exchange:
+        """A question that no page answers, however it is searched for."""
+        rng = self.rng
+        while not (page := self.page()).unanswered:
+            pass
+        question = questions.vary(rng, rng.choice(page.unanswered))
+        assert self.opened is not None
+        titles = [one.title for one in self.opened.pages if one.title.lower() in question.clean.lower()]
+        subject = max(titles, key=len, default=page.title)
+        rounds: list[Round] = []
+        said = script.search_for(question.clean)
+        while True:
+            results = self._search(script.query_in(said))
+            rounds.append(Round(said, prompt.response_text(results)))
+            query = script.shorter(script.query_in(said), question.typed(subject), results)
+            if query is None or len(rounds) > 1:
+                break
+            said = script.search_again(results, query)
+        return Exchange(question.shown, rounds, script.answer(script.scan(results, None), script.NOT_FOUND))
+
     def two_hops(self) -> Exchange:
         """A question that two searches answer."""
         rng = self.rng
@@ -103,10 +123,13 @@ class Reading:
 
     def _find(self, question: str, sentence: str) -> tuple[list[SearchResult], int] | None:
         """What the search finds for a question, and which result holds the sentence; None if none does."""
-        assert self.opened is not None
-        results = self.opened.search.search(script.query_of(question))
+        results = self._search(script.query_of(question))
         rank = next((rank for rank, result in enumerate(results) if sentence in result.content), None)
         return None if rank is None else (results, rank)
+
+    def _search(self, query: str) -> list[SearchResult]:
+        assert self.opened is not None
+        return self.opened.search.search(query)
 
     def _open(self) -> Opened:
         """The open pages, or others after a while."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from .. import prompt
 from ..agent import limit_notice
 from ..calls import MalformedCallError, parse_calls
+from ..gaps import lacks
 from ..search import SearchResult
 from . import questions, script, words
 from .facts import Family
@@ -21,10 +23,10 @@ from .shelf import Shelf
 from .subjects import Subject
 
 SHARES = {
-    "fact": 0.16, "salad": 0.06, "two hops": 0.24, "read": 0.19, "read on": 0.16, "missing": 0.035,
-    "second search": 0.025, "talk": 0.025, "correction": 0.015, "limit": 0.015, "chat": 0.075,
+    "fact": 0.15, "salad": 0.055, "two hops": 0.215, "read": 0.18, "read on": 0.14, "missing": 0.085,
+    "unanswered": 0.03, "second search": 0.025, "talk": 0.02, "correction": 0.015, "limit": 0.02, "chat": 0.065,
 }  # fmt: skip
-READING = {"read", "read on"}
+READING = {"read", "read on", "unanswered"}
 
 
 class Sampler:
@@ -39,7 +41,7 @@ class Sampler:
         self.exchanges: dict[str, Callable[[], Exchange]] = {
             "fact": self.fact, "salad": self.salad, "two hops": self.two_hops, "missing": self.missing,
             "second search": self.found_second, "talk": self.talk, "correction": self.corrected, "limit": self.limited,
-            "read": self.reading.fact, "read on": self.reading.two_hops,
+            "read": self.reading.fact, "read on": self.reading.two_hops, "unanswered": self.reading.unanswered,
         }  # fmt: skip
         left_out = {*leave_out, *(() if prose.themes else READING)}
         self.drawn = {name: share for name, share in SHARES.items() if name not in left_out}
@@ -155,55 +157,59 @@ class Sampler:
         if rng.random() < 0.92:  # else its page does not exist, and the name is only in the sentence
             gold = self.shelf.leading_to(gold, middle.name)
         first, rank = self.ranked(gold, self.others(link.subject, gold, None))
-        rounds = [Round(script.search_for_first(asked.clean, phrase), prompt.response_text(first))]
+        said = script.search_for_first(asked.clean, phrase)
         form = rng.random()
         if form < 0.05:  # the first hop leads nowhere
-            rounds[0].response = prompt.response_text([])
-            return self.given_up(asked.shown, rounds, asked.typed(link.named))
-        if rng.random() < 0.12:  # the first thought took it for one step; what that found shows that it is not
-            rounds[0] = Round(script.search_for(asked.clean), rounds[0].response, learned=False)
-        rounds.append(Round(script.search_on(script.scan(first, rank), asked.clean, phrase, middle.name), ""))
+            return self.given_up(asked, [], said, asked.typed(link.named), link.subject)
+        one_step = rng.random() < 0.12  # the first thought took it for one; what that found shows that it is not
+        said = script.search_for(asked.clean) if one_step else said
+        first = seen(said, first)
+        rounds = [Round(said, prompt.response_text(first), learned=not one_step)]
+        on = script.search_on(script.scan(first, rank), asked.clean, phrase, middle.name)
         if form < 0.1:  # the second one does
-            rounds[1].response = prompt.response_text([])
-            return self.given_up(asked.shown, rounds, middle.name)
+            return self.given_up(asked, rounds, on, middle.name, middle)
+        rounds.append(Round(on, ""))
         if form < 0.14:  # a limit is reached between them: the answer is what there is
             rounds[1].response = prompt.notice_text(limit_notice(rng.randint(1, 5)))
             return Exchange(asked.shown, rounds, script.answer(script.scan([], None), script.cited(gold)))
         last = self.shelf.passage(fact)
         others = [*self.others(middle, last, fact.family), *([gold] if form < 0.35 else [])]
         second, rank = self.ranked(last, others[-2:])
+        second = seen(on, second)
         rounds[1].response = prompt.response_text(second)
         return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(last)))
 
     def missing(self) -> Exchange:
-        """Nothing is found, or the search failed. Results that do not answer are not in this: a small model that is
-        shown many of them turns down those that do (benchmarks/LOG.md)."""
+        """Nothing is found, or nothing that answers, or the search failed."""
         rng = self.rng
+        family = None
         if rng.random() < 0.25:
             subject, _, asked = self.tossed()
             named = subject.phrase
         else:
             fact = self.writer.fact()
-            named = fact.named
+            subject, named, family = fact.subject, fact.named, fact.family
             asked = questions.vary(rng, fact.question)
-        response = prompt.response_text([])
-        if rng.random() < 0.08:
-            response = prompt.notice_text(f"The search failed: {self.writer.filler()}")
-        return self.given_up(asked.shown, [Round(script.search_for(asked.clean), response)], asked.typed(named))
+        said = script.search_for(asked.clean)
+        if rng.random() < 0.03:
+            failed = prompt.notice_text(f"The search failed: {self.writer.filler()}")
+            return self.given_up(asked, [Round(said, failed)], None, asked.typed(named), subject, family)
+        return self.given_up(asked, [], said, asked.typed(named), subject, family)
 
     def found_second(self) -> Exchange:
-        """Nothing is found by the first query; a shorter one finds it."""
+        """Nothing that answers is found by the first query; a shorter one finds it."""
         fact = self.writer.fact()
         asked = questions.vary(self.rng, fact.question)
-        again = self.again(script.query_of(asked.clean), asked.typed(fact.named))
+        said = script.search_for(asked.clean)
+        first = seen(said, self.misses(fact.subject, fact.family)) if self.rng.random() < 0.3 else []
+        query = script.shorter(script.query_in(said), asked.typed(fact.named), first)
         gold = self.shelf.passage(fact)
         second, rank = self.ranked(gold, self.others(fact.subject, gold, fact.family))
-        if again is None:
+        if query is None:
             return self.found(asked, second, rank)
-        rounds = [
-            Round(script.search_for(asked.clean), prompt.response_text([])),
-            Round(again, prompt.response_text(second)),
-        ]
+        again = script.search_again(first, query)
+        second = seen(again, second)
+        rounds = [Round(said, prompt.response_text(first)), Round(again, prompt.response_text(second))]
         return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(gold)))
 
     def corrected(self) -> Exchange:
@@ -222,9 +228,10 @@ class Sampler:
         asked = questions.vary(self.rng, fact.question)
         rounds = [Round(script.search_for(asked.clean), "")]
         if self.rng.random() < 0.5:
-            rounds[0].response = prompt.response_text([])
-            again = self.again(script.query_of(asked.clean), asked.typed(fact.named))
-            rounds += [Round(again, "")] if again else []
+            first = self.unhelpful(rounds[0].said, fact.subject, fact.family)
+            rounds[0].response = prompt.response_text(first)
+            query = script.shorter(script.query_in(rounds[0].said), asked.typed(fact.named), first)
+            rounds += [Round(script.search_again(first, query), "")] if query else []
         rounds[-1].response = prompt.notice_text(limit_notice(self.rng.randint(0, 5)))
         return Exchange(asked.shown, rounds, script.answer(script.scan([], None), script.NOT_FOUND))
 
@@ -257,25 +264,49 @@ class Sampler:
 
     def found(self, asked: Question, results: list[SearchResult], rank: int, said: str | None = None) -> Exchange:
         """Searched for once and found. `said`: the first thought and call, unless they are the usual ones."""
-        rounds = [Round(said or script.search_for(asked.clean), prompt.response_text(results))]
+        said = said or script.search_for(asked.clean)
+        results = seen(said, results)
+        rounds = [Round(said, prompt.response_text(results))]
         return Exchange(asked.shown, rounds, script.answer(script.scan(results, rank), script.cited(results[rank])))
 
-    def given_up(self, shown: str, rounds: list[Round], named: str) -> Exchange:
-        """A shorter query behind the rounds, and no answer to that either."""
-        last = parse_calls(rounds[-1].said.split("<tool_call>")[1].split("</tool_call>")[0])[0].query
-        seen: list[SearchResult] = []
-        if (said := self.again(last, named)) is not None:
-            if self.rng.random() < 0.3:
-                seen = self.shelf.near_misses(self.writer.subject(), None, self.rng.randint(1, 3))
-            rounds = [*rounds, Round(said, prompt.response_text(seen))]
-        return Exchange(shown, rounds, script.answer(script.scan(seen, None), script.NOT_FOUND))
+    def given_up(
+        self, asked: Question, rounds: list[Round], said: str | None, named: str, subject: Subject,
+        family: Family | None = None,
+    ) -> Exchange:  # fmt: skip
+        """What is said behind the rounds finds nothing that answers, and a shorter query behind that neither. `said`:
+        None where the last round found nothing."""
+        found: list[SearchResult] = []
+        if said is not None:
+            found = self.unhelpful(said, subject, family)
+            rounds = [*rounds, Round(said, prompt.response_text(found))]
+        query = script.shorter(script.query_in(rounds[-1].said), named, found)
+        if query is not None:
+            again = script.search_again(found, query)
+            # The same passages come again, or others do.
+            found = seen(again, found) if found and self.rng.random() < 0.5 else self.unhelpful(again, subject, family)
+            rounds = [*rounds, Round(again, prompt.response_text(found))]
+        return Exchange(asked.shown, rounds, script.answer(script.scan(found, None), script.NOT_FOUND))
 
-    @staticmethod
-    def again(query: str, named: str) -> str | None:
-        """The thought and call with the shorter query: the subject, or the end of its name; None if it has no end."""
-        shorter = script.query_of(named)
-        shorter = shorter if shorter != query else shorter.rpartition(" ")[2]
-        return script.search_again(script.scan([], None), shorter) if shorter != query else None
+    def unhelpful(self, said: str, subject: Subject, family: Family | None) -> list[SearchResult]:
+        """What is found where nothing answers: nothing, or misses."""
+        return [] if self.rng.random() < 0.3 else seen(said, self.misses(subject, family))
+
+    def misses(self, subject: Subject, family: Family | None) -> list[SearchResult]:
+        """Other things of the subject, or the same and other things of other subjects."""
+        rng, results = self.rng, list[SearchResult]()
+        if rng.random() < 0.6:
+            for _ in range(rng.choice((1, 2, 2, 3))):
+                fact = self.writer.fact(subject)
+                other = family is None or fact.family.questions != family.questions
+                results.append(self.shelf.place(subject, fact.statement if other else self.writer.filler()))
+        misses = self.shelf.near_misses(subject, family, rng.choice((1, 2, 3)))
+        return [self.shelf.linked(one, rng.choice((0, 0, 0.1, 0.3))) for one in [*results, *misses][:3]]
+
+
+def seen(said: str, results: list[SearchResult]) -> list[SearchResult]:
+    """The results as the search that was called for shows them: with what each lacks of the query."""
+    query = script.query_in(said)
+    return [replace(result, lacks=lacks(query, result)) for result in results]
 
 
 def _calls(exchanges: list[Exchange]) -> set[str]:

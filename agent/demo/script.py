@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
+from ..calls import parse_calls
 from ..search import SearchResult
 
 # What a query leaves out of its question.
@@ -44,6 +45,11 @@ def call(query: str) -> str:
     return f"<tool_call>\n{arguments}\n</tool_call>"
 
 
+def query_in(said: str) -> str:
+    """The query of the call that a round ends with."""
+    return parse_calls(said.split("<tool_call>")[1].split("</tool_call>")[0])[0].query
+
+
 def search_for(question: str) -> str:
     """The first thought and call of a question of one hop."""
     return f"The question asks {asks(question)}, so I will search.\n{call(query_of(question))}"
@@ -67,11 +73,15 @@ def search_for_same(question: str, name: str) -> str:
 
 
 def scan(results: Sequence[SearchResult], gold: int | None) -> str:
-    """The results in order, each with its verdict, up to the one that is chosen."""
+    """The results in order, each with what it lacks and its verdict, up to the one that is chosen."""
     if not results:
         return "There are no results."
     shown = results if gold is None else results[: gold + 1]
-    return " ".join(f"{i + 1} {r.title}: {'yes' if i == gold else 'no'}." for i, r in enumerate(shown))
+    lacking = (f" lacks {' '.join(result.lacks)}" if result.lacks else "" for result in shown)
+    return " ".join(
+        f"{i + 1} {result.title}{lacks}: {'yes' if i == gold else 'no'}."
+        for i, (result, lacks) in enumerate(zip(shown, lacking, strict=True))
+    )
 
 
 def search_on(scanned: str, question: str, phrase: str, name: str) -> str:
@@ -81,9 +91,18 @@ def search_on(scanned: str, question: str, phrase: str, name: str) -> str:
     return f"{scanned} [{phrase}] = {name} | {onward}\n{call(query_of(onward))}"
 
 
-def search_again(scanned: str, query: str) -> str:
+def search_again(seen: Sequence[SearchResult], query: str) -> str:
     """The second thought and call where nothing answered."""
-    return f"{scanned} {SHORTER}\n{call(query)}"
+    return f"{scan(seen, None)} {SHORTER}\n{call(query)}"
+
+
+def shorter(query: str, named: str, seen: Sequence[SearchResult]) -> str | None:
+    """A query of fewer words than the last one: the subject with what the first result lacks, or the subject, or the
+    end of its name; None if it has no end."""
+    name = query_of(named)
+    lacked = [word for word in (seen[0].lacks if seen else ()) if word in query and word not in name]
+    tries = (" ".join([name, *lacked]), name, name.rpartition(" ")[2])
+    return next((one for one in tries if one and len(one.split()) < len(query.split())), None)
 
 
 def answer(thought: str, text: str) -> str:
