@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 from .. import prompt
 from ..agent import limit_notice
 from ..calls import MalformedCallError, parse_calls
-from ..gaps import lacks
 from ..search import SearchResult
 from . import questions, script, words
 from .facts import Family
@@ -19,7 +17,7 @@ from .pages import Prose
 from .questions import Question
 from .reading import Reading
 from .sample import Exchange, Round, Sample
-from .shelf import Shelf
+from .shelf import Shelf, seen
 from .subjects import Subject
 
 SHARES = {
@@ -201,7 +199,7 @@ class Sampler:
         fact = self.writer.fact()
         asked = questions.vary(self.rng, fact.question)
         said = script.search_for(asked.clean)
-        first = seen(said, self.misses(fact.subject, fact.family)) if self.rng.random() < 0.3 else []
+        first = seen(said, self.shelf.misses(fact.subject, fact.family)) if self.rng.random() < 0.3 else []
         query = script.shorter(script.query_in(said), asked.typed(fact.named), first)
         gold = self.shelf.passage(fact)
         second, rank = self.ranked(gold, self.others(fact.subject, gold, fact.family))
@@ -289,24 +287,7 @@ class Sampler:
 
     def unhelpful(self, said: str, subject: Subject, family: Family | None) -> list[SearchResult]:
         """What is found where nothing answers: nothing, or misses."""
-        return [] if self.rng.random() < 0.3 else seen(said, self.misses(subject, family))
-
-    def misses(self, subject: Subject, family: Family | None) -> list[SearchResult]:
-        """Other things of the subject, or the same and other things of other subjects."""
-        rng, results = self.rng, list[SearchResult]()
-        if rng.random() < 0.6:
-            for _ in range(rng.choice((1, 2, 2, 3))):
-                fact = self.writer.fact(subject)
-                other = family is None or fact.family.questions != family.questions
-                results.append(self.shelf.place(subject, fact.statement if other else self.writer.filler()))
-        misses = self.shelf.near_misses(subject, family, rng.choice((1, 2, 3)))
-        return [self.shelf.linked(one, rng.choice((0, 0, 0.1, 0.3))) for one in [*results, *misses][:3]]
-
-
-def seen(said: str, results: list[SearchResult]) -> list[SearchResult]:
-    """The results as the search that was called for shows them: with what each lacks of the query."""
-    query = script.query_in(said)
-    return [replace(result, lacks=lacks(query, result)) for result in results]
+        return [] if self.rng.random() < 0.3 else seen(said, self.shelf.misses(subject, family))
 
 
 def _calls(exchanges: list[Exchange]) -> set[str]:

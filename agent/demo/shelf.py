@@ -6,9 +6,10 @@ import random
 import re
 from dataclasses import replace
 
+from ..gaps import lacks
 from ..links import MOST, SHORTEST
 from ..search import SearchResult
-from . import words
+from . import script, words
 from .facts import Family
 from .language import Fact, Writer
 from .subjects import TYPES, Subject
@@ -151,6 +152,23 @@ class Shelf:
                 misses.append(self.place(self.writer.subject(), self.writer.filler()))
         return misses
 
+    def misses(self, subject: Subject, family: Family | None) -> list[SearchResult]:
+        """Other things of the subject, or the same and other things of other subjects."""
+        rng, results = self.rng, list[SearchResult]()
+        if rng.random() < 0.6:
+            for _ in range(rng.choice((1, 2, 2, 3))):
+                fact = self.writer.fact(subject)
+                other = family is None or fact.family.questions != family.questions
+                results.append(self.place(subject, fact.statement if other else self.writer.filler()))
+        misses = self.near_misses(subject, family, rng.choice((1, 2, 3)))
+        return [self.linked(one, rng.choice((0, 0, 0.1, 0.3))) for one in [*results, *misses][:3]]
+
     def order(self) -> str:
         """A sentence that wants to be obeyed."""
         return self.rng.choice(ORDERS).format(w=self.writer.noun_phrase())
+
+
+def seen(said: str, results: list[SearchResult]) -> list[SearchResult]:
+    """The results as the search that was called for shows them: with what each lacks of the query."""
+    query = script.query_in(said)
+    return [replace(result, lacks=lacks(query, result)) for result in results]
