@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from .query import ROLES, STOP_WORDS, Query
+from .query import ROLES, STOP_WORDS, Query, asked_by
 from .search import SearchResult
 from .sentences import own_title, rank_sentences, split_sentences, weigh
 from .spelling import mended
@@ -36,7 +36,7 @@ NAME = re.compile(r"(?<=[^.?!] )[^\W\d_a-z][\w-]{2,}")  # a capital that begins 
 MOST_LACKED = 4  # words of a query that are told to be lacking
 _QUERY_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W_]+")
 _IDLE_WORDS = """get become come up kind sort type still now also tell explain describe after new latest current recent
-exactly actually ever under even finally originally supposed"""
+exactly actually ever under even finally originally supposed another one done like every each"""
 _IDLE = frozenset(_IDLE_WORDS.split())  # that an answer need not repeat
 _HAPPENING = frozenset(("date", "place", "named place"))  # kinds for which the first word tells what happened
 _YEAR = re.compile(r"1\d{3}|20\d\d")
@@ -61,6 +61,7 @@ _BRACKETS = re.compile(r"\([^()]*\)")
 _ANOTHERS_BIRTH = re.compile(r"\bg(?:i|a)v(?:e|es|en|ing) birth\b", re.IGNORECASE)
 # "the poet who wrote it", "the person the street is named after": whoever it is need not be called so
 _SOMEBODY = re.compile(r"\bthe (person|man|woman|place|thing|[a-z]+(?= (?:who|that|which|where|whose)\b))\b")
+_HEAD = re.compile(r"\b(person|people|man|woman|place|thing|[a-z]+(?= (?:who|that|which|where|whose|whom)\b))\b")
 _THROUGH = re.compile(r"\bthe (?:[\w-]+ ){0,2}?([a-z]+)(?= of\b)|['\u2019]s? (?:first |last |best )?([a-z]+)\b")
 _LEADING_WORDS = """teacher student pupil friend rival successor predecessor heir doctor physician judge keeper guard
 manager editor translator publisher patron sponsor maker builder discoverer commander mayor governor chairman secretary
@@ -87,8 +88,11 @@ def lacks(query: str, result: SearchResult) -> tuple[str, ...]:
     answer ("date") where it holds none; at most MOST_LACKED."""
     gaps = _Gaps(query, result.content, [result], [result])
     lacking = {part for name in gaps.missing_names() for part in words(name)}.union(gaps.missing)
+    lacking.difference_update(led[1] for led in _HEAD.finditer(query))
+    if fits := gaps.fits_well():
+        lacking = {word for word in lacking if asked_by(word) not in gaps.asked.wants}
     said = (word for word in _QUERY_WORD.findall(query) if not lacking.isdisjoint(words(word)))
-    kind = () if gaps.fits_well() else gaps.asked.wants[:1]
+    kind = () if fits else gaps.asked.wants[:1]
     return tuple(dict.fromkeys([*said, *kind]))[:MOST_LACKED]
 
 

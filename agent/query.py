@@ -68,6 +68,11 @@ def _want(table: dict[str, str], word: str) -> str | None:
     return next((want for want, asking in table.items() if word in asking.split()), None)
 
 
+def asked_by(word: str) -> str | None:
+    """The kind of answer that a word asks for wherever it stands: "food" by "feed"."""
+    return _want(_ANYWHERE, word)
+
+
 @dataclass(frozen=True)
 class Query:
     """A parsed query.

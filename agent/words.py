@@ -71,6 +71,13 @@ baptise christen; photograph photo picture; paint picture; wife bride spouse; hu
 catch capture seize arrest; grow cultivate plant; pay buy; tame domesticate; frigate ship; engine locomotive
 found founded; moon satellite; post position; statue sculpture bust monument; prison jail gaol; castle fortress
 railway railroad; degree graduate; die perish fatal; illness disease sickness; mountain peak; film movie; soldier troop
+work teach post; home live; study attend; teach study; study student; give award; climb summit; climb top; explore reach
+keep show; keep display; emigrate leave; emigrate move; begin launch; famous known; famous know
+buy sell; found start; rule king; rule queen; rule govern; govern mayor; govern governor
+create propose; create invent; create develop; propose develop; propose invent; breed nest; belong part; destroy burn
+source rise; source begin; rise begin; end flow; succeed successor; succeed follow; sponsor pay; sponsor fund
+compose music; visit draw; visit attract; carve sculptor; carve sculpture; die kill; lie bury; language speak
+find locate; launch appear; mouth flow
 irish ireland; english england; british britain; scottish scot scotland; welsh wales; french france; german germany
 dutch netherlands holland; belgian belgium; swiss switzerland; austrian austria; italian italy; spanish spain spaniard
 portuguese portugal; danish dane denmark; swedish swede sweden; norwegian norway; finnish finn finland
@@ -93,8 +100,8 @@ climb ascent summit; picture paint canvas portrait; bury cemetery churchyard gra
 die kill death poison drown shoot murder; father mother parent son daughter; disappear vanish lose miss
 rich wealth fortune money sum; stone granite marble limestone sandstone; clergyman priest reverend vicar
 trade apprentice; fly flight air; language translate; animal creature species; sport game match
-know famous celebrated renowned; succeed successor replace took; study student teach subject; govern governor mayor
-visit visitor draw; spring source rise begin; capital seat; show display keep exhibit
+know famous celebrated renowned; succeed successor replace took; study student teach subject; visit visitor draw
+spring source rise begin; capital seat; show display keep exhibit
 """
 
 
