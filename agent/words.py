@@ -71,7 +71,7 @@ baptise christen; photograph photo picture; paint picture; wife bride spouse; hu
 catch capture seize arrest; grow cultivate plant; pay buy; tame domesticate; frigate ship; engine locomotive
 found founded; moon satellite; post position; statue sculpture bust monument; prison jail gaol; castle fortress
 railway railroad; degree graduate; die perish fatal; illness disease sickness; mountain peak; film movie; soldier troop
-work teach post; home live; study attend; teach study; study student; give award; climb summit; climb top; explore reach
+work teach post; study attend; teach study; study student; give award; climb summit; climb top; explore reach
 keep show; keep display; emigrate leave; emigrate move; begin launch; famous known; famous know
 buy sell; found start; rule king; rule queen; rule govern; govern mayor; govern governor
 create propose; create invent; create develop; propose develop; propose invent; breed nest; belong part; destroy burn
