@@ -21,8 +21,8 @@ from .shelf import Shelf, seen
 from .subjects import Subject
 
 SHARES = {
-    "fact": 0.15, "salad": 0.055, "two hops": 0.215, "read": 0.18, "read on": 0.14, "missing": 0.085,
-    "unanswered": 0.03, "second search": 0.025, "talk": 0.02, "correction": 0.015, "limit": 0.02, "chat": 0.065,
+    "fact": 0.14, "salad": 0.04, "two hops": 0.19, "read": 0.16, "read on": 0.13, "missing": 0.15,
+    "unanswered": 0.05, "second search": 0.02, "talk": 0.02, "correction": 0.01, "limit": 0.03, "chat": 0.06,
 }  # fmt: skip
 READING = {"read", "read on", "unanswered"}
 
@@ -256,7 +256,7 @@ class Sampler:
         if self.rng.random() < 0.01:
             order = self.shelf.order()
             others = [*others[:1], SearchResult(gold.title, gold.url + "0", order)]
-        rank = 0 if self.rng.random() < 0.82 else self.rng.randint(0, len(others))
+        rank = 0 if self.rng.random() < 0.9 else self.rng.randint(0, len(others))
         rate = self.rng.choice((0, 0, 0.1, 0.3))  # of the names that have a page
         return [self.shelf.linked(one, rate) for one in (*others[:rank], gold, *others[rank:])], rank
 
