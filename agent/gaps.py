@@ -61,6 +61,7 @@ _BRACKETS = re.compile(r"\([^()]*\)")
 _ANOTHERS_BIRTH = re.compile(r"\bg(?:i|a)v(?:e|es|en|ing) birth\b", re.IGNORECASE)
 # "the poet who wrote it", "the person the street is named after": whoever it is need not be called so
 _SOMEBODY = re.compile(r"\bthe (person|man|woman|place|thing|[a-z]+(?= (?:who|that|which|where|whose)\b))\b")
+# the same in a query, which has lost its articles: "language people speak", "poet who wrote it"
 _HEAD = re.compile(r"\b(person|people|man|woman|place|thing|[a-z]+(?= (?:who|that|which|where|whose|whom)\b))\b")
 _THROUGH = re.compile(r"\bthe (?:[\w-]+ ){0,2}?([a-z]+)(?= of\b)|['\u2019]s? (?:first |last |best )?([a-z]+)\b")
 _LEADING_WORDS = """teacher student pupil friend rival successor predecessor heir doctor physician judge keeper guard

@@ -72,10 +72,10 @@ catch capture seize arrest; grow cultivate plant; pay buy; tame domesticate; fri
 found founded; moon satellite; post position; statue sculpture bust monument; prison jail gaol; castle fortress
 railway railroad; degree graduate; die perish fatal; illness disease sickness; mountain peak; film movie; soldier troop
 work teach post; study attend; teach study; study student; give award; climb summit; climb top; explore reach
-keep show; keep display; emigrate leave; emigrate move; begin launch; famous known; famous know
-buy sell; found start; rule king; rule queen; rule govern; govern mayor; govern governor
-create propose; create invent; create develop; propose develop; propose invent; breed nest; belong part; destroy burn
-source rise; source begin; rise begin; end flow; succeed successor; succeed follow; sponsor pay; sponsor fund
+keep show; keep display; emigrate leave; emigrate move; begin launch; famous know
+buy sell; found start; rule king; rule queen; rule govern; govern mayor
+create propose invent develop; breed nest; belong part; destroy burn
+source rise begin; end flow; succeed successor; succeed follow; sponsor pay; sponsor fund
 compose music; visit draw; visit attract; carve sculptor; carve sculpture; die kill; lie bury; language speak
 find locate; launch appear; mouth flow
 irish ireland; english england; british britain; scottish scot scotland; welsh wales; french france; german germany

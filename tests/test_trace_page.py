@@ -32,7 +32,7 @@ def trace_of(path, text="plain", outcome=True):
     }  # fmt: skip
     stats = {"fed": 2, "computed": 4, "reused": 1, "sampled": 2, "prefill_seconds": 0.5, "decode_seconds": 0.25}
     span = {"type": "span", "turn": 1, "cached": 0, "computed": 2, "seconds": 0.5, "text": text, "ids": [1, 2]}
-    result = {"title": text, "url": text, "content": text}
+    result = {"title": text, "url": text, "content": text, "links": [text], "lacks": [text]}
     search = {"query": text, "results": [result, result], "error": None, "notice": None, "repeated": False, "cut": True}
     n = len(text)
     rows = [
@@ -121,6 +121,8 @@ def test_citations_lead_to_results_and_marks_are_there(tmp_path):
     assert "Unsupported" in html
     assert "Ended early: loop" in html
     assert "cited in the answer" in html
+    assert "names plain" in html
+    assert "lacks plain" in html
 
 
 def test_what_a_stranger_is_told(tmp_path):
