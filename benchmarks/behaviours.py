@@ -34,16 +34,16 @@ from longhand import DEMO, Agent, Budget, Engine, SamplingParams
 from longhand.agent.citations import is_not_found
 from longhand.agent.demo import questions, script, shelf
 from longhand.agent.demo.facts import fitting
-from longhand.agent.demo.language import Fact, Writer
+from longhand.agent.demo.language import Writer
 from longhand.agent.demo.samples import broken_call
 from longhand.agent.demo.subjects import Subject
+from longhand.agent.demo.worlds import Worlds
 from longhand.agent.docs import DocsSearch
 from longhand.agent.events import Answer, Event, Finished, ToolCall, ToolResponse
 
 SEED = 434343  # training draws from other ones
 BEHAVIOURS = ("fact", "about", "two hops", "missing", "talk", "correction", "limit", "orders", "chat")
 PER_FOLDER = 20
-NAMING = {"person": ("who",), "place": ("where", "name"), "thing": ("name", "thing", "where")}  # values that name one
 
 
 @dataclass
@@ -66,6 +66,7 @@ class World:
         self.folder, self.rng = folder, random.Random(seed)
         self.writer = Writer(self.rng, [], made_up)
         self.shelf = shelf.Shelf(self.rng, self.writer)
+        self.facts = Worlds(self.writer, self.shelf).facts
         self.count = 0
 
     def document(self, subject: Subject, statements: list[str]) -> str:
@@ -76,19 +77,6 @@ class World:
         text = " ".join(self.rng.sample(sentences, len(sentences)))
         (self.folder / name).write_text(f"# {subject.name}\n\n{text}\n", "utf-8")
         return name
-
-    def facts(
-        self, subject: Subject, count: int, families: list[str] | None = None, unlike: str | None = None
-    ) -> list[Fact]:
-        """Facts of a subject, none of a family twice, none of those whose questions `families` holds, and none whose
-        value is of the kind of subject `unlike`."""
-        seen, facts = list(families or []), []
-        while len(facts) < count:
-            fact = self.writer.fact(subject)
-            if fact.family.questions not in seen and (unlike is None or fact.family.value not in NAMING[unlike]):
-                seen.append(fact.family.questions)
-                facts.append(fact)
-        return facts
 
     def asked(self, question: str) -> str:
         return questions.vary(self.rng, question).shown
@@ -114,7 +102,7 @@ class World:
         if family is None:
             return self.about()
         fact = self.writer.fact(subject, family)
-        others = self.facts(subject, 2, [family.questions])
+        others = self.facts(subject, 2, [fact])
         name = self.document(subject, [fact.statement, *(other.statement for other in others)])
         return Trial("", Case(self.folder, f"Tell me about {fact.named}.", (fact.value,), name))
 
@@ -123,7 +111,7 @@ class World:
         fact = self.writer.fact(link.value, named=link.phrase)
         if fact.family.describes:  # "Who was the designer of the bridge?" asks for the first hop
             return self.two_hops()
-        others = self.facts(link.value, 2, [fact.family.questions])
+        others = self.facts(link.value, 2, [fact])
         other = self.facts(link.subject, 1, unlike=link.value.group)[0]  # no second designer of the same bridge
         self.document(link.subject, [link.statement, other.statement])
         name = self.document(link.value, [fact.statement, *(other.statement for other in others)])
@@ -132,7 +120,7 @@ class World:
     def missing(self) -> Trial:
         fact = self.writer.fact()
         if self.rng.random() < 0.5:
-            others = self.facts(fact.subject, 2, [fact.family.questions])
+            others = self.facts(fact.subject, 2, [fact])
             self.document(fact.subject, [other.statement for other in others])
         else:
             other = self.shelf.relative(fact.subject)

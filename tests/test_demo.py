@@ -50,7 +50,8 @@ def samples(behaviour: str, count: int) -> list[Sample]:
     return [sampler.sample(behaviour) for _ in range(count)]
 
 
-BEHAVIOURS = ("fact", "salad", "two hops", "missing", "second search", "talk", "correction", "limit", "chat")
+SEARCHED = ("fact", "salad", "two hops", "missing", "second search", "limit", "found", "found on", "not there")
+BEHAVIOURS = (*SEARCHED, "talk", "correction", "chat")
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
@@ -123,7 +124,7 @@ def test_not_found_is_said_after_a_second_search_and_cites_nothing() -> None:
 
 
 def test_what_the_results_lack_is_that_of_their_query() -> None:
-    for behaviour in ("fact", "salad", "two hops", "missing", "second search", "limit"):
+    for behaviour in SEARCHED:
         for sample in samples(behaviour, 30):
             for one in sample.exchanges[0].rounds:
                 for result in shown(one):

@@ -27,6 +27,15 @@ class Asked:
     question: str
     sentence: str
     answer: str
+    named: str = ""  # the subject as the question names it, unless by its page's title
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A question that no page answers."""
+
+    question: str
+    named: str = ""  # the same
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,8 @@ class Page:
     paragraphs: list[list[str]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     in_steps: list[AskedInSteps] = field(default_factory=list)
-    unanswered: list[str] = field(default_factory=list)
+    unanswered: list[Unanswered] = field(default_factory=list)
+    pronoun: str = ""  # what its sentences call its subject, if that is known
 
     @property
     def sentences(self) -> list[str]:
@@ -105,7 +115,7 @@ def read_theme(path: Path) -> Theme:
                 pages[-1].paragraphs.append([])
             pages[-1].paragraphs[-1].append(text)
         elif kind == "N:":
-            pages[-1].unanswered.append(text)
+            pages[-1].unanswered.append(Unanswered(text))
         elif kind in ("Q:", "T:") and pages[-1].sentences:
             sentence = pages[-1].sentences[-1]
             if kind == "T:":

@@ -1,25 +1,22 @@
-"""Reading: runs over pages of real prose, with what the real search finds in them."""
+"""Reading: runs over folders of pages, with what the real search finds in them."""
 
 from __future__ import annotations
 
 import random
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import prompt
+from ..agent import limit_notice
 from ..docs import DocsSearch
 from ..search import SearchResult
 from ..words import words as words_of
 from . import questions, script, words
-from .pages import Asked, AskedInSteps, Page, Theme
+from .pages import AskedInSteps, Page
 from .sample import Exchange, Round
-
-DRAWS = 24  # from the pages that are open, before others are opened
-TELL_ME = ("Tell me about {}.", "What do you know about {}?", "What can you tell me about {}?", "Describe {}.",
-           "Please tell me about {}.", "tell me about {}", "I want to know about {}.")  # fmt: skip
 
 
 @dataclass
@@ -31,19 +28,20 @@ class Opened:
 
 
 class Reading:
-    """Draws runs with one random generator. Half of the pages' names and numbers are made up anew, so that nothing but
-    the results can tell an answer."""
+    """Draws runs with one random generator, over a folder of pages and after a while over another one."""
 
-    def __init__(self, rng: random.Random, themes: Sequence[Theme]):
-        self.rng, self.themes = rng, themes
+    def __init__(self, rng: random.Random, pages: Callable[[], list[Page]], runs: int):
+        """pages: draws those of a folder; runs: over each."""
+        self.rng, self.pages, self.runs = rng, pages, runs
         self.opened: Opened | None = None
         self.drawn = 0
 
     def fact(self) -> Exchange:
-        """A question that one search answers."""
-        while (exchange := self.about(self.page())) is None:
-            pass
-        return exchange
+        """A question that one search answers, or a second, shorter one."""
+        while True:
+            page = self.page()
+            if page.asked and (exchange := self.about(page)):
+                return exchange
 
     def page(self) -> Page:
         """One of the pages that are open now."""
@@ -53,19 +51,28 @@ class Reading:
         """A question about an open page, if the search finds its answer. `again`: the question before was about it,
         too, and a pronoun may name it."""
         rng = self.rng
-        if rng.random() < 0.1 or not page.asked:
-            asked = Asked(rng.choice(TELL_ME).format(page.title), page.sentences[0], "")
-        else:
-            asked = rng.choice(page.asked)
+        asked = rng.choice(page.asked)
+        named = asked.named or page.title
         question, said = questions.vary(rng, asked.question), None
-        if again and page.title in asked.question and rng.random() < 0.8:
-            question = questions.follow_up(rng, asked.question, page.title, _pronoun(page))
-            said = script.search_for_same(question.clean, page.title)
-        if (found := self._find(question.clean, asked.sentence)) is None:
-            return None
-        results, rank = found
-        first = Round(said or script.search_for(question.clean), prompt.response_text(results))
-        return Exchange(question.shown, [first],
+        if again and named in asked.question and rng.random() < 0.8:
+            question = questions.follow_up(rng, asked.question, named, _pronoun(page))
+            said = script.search_for_same(question.clean, named)
+        said = said or script.search_for(question.clean)
+        results = self._search(script.query_in(said))
+        rounds = [Round(said, prompt.response_text(results))]
+        rank = _holding(results, asked.sentence)
+        if rank is None:
+            if not asked.answer or any(asked.answer.casefold() in one.content.casefold() for one in results):
+                return None  # another sentence may say it, too
+            query = script.shorter(script.query_in(said), question.typed(named), results)
+            if query is None:
+                return None
+            again_said = script.search_again(results, query)
+            results = self._search(query)
+            rounds.append(Round(again_said, prompt.response_text(results)))
+            if (rank := _holding(results, asked.sentence)) is None:
+                return None
+        return Exchange(question.shown, rounds,
                         script.answer(script.scan(results, rank), script.cited(results[rank])))  # fmt: skip
 
     def unanswered(self) -> Exchange:
@@ -73,10 +80,11 @@ class Reading:
         rng = self.rng
         while not (page := self.page()).unanswered:
             pass
-        question = questions.vary(rng, rng.choice(page.unanswered))
+        one = rng.choice(page.unanswered)
+        question = questions.vary(rng, one.question)
         assert self.opened is not None
-        titles = [one.title for one in self.opened.pages if one.title.lower() in question.clean.lower()]
-        subject = max(titles, key=len, default=page.title)
+        titles = [page.title for page in self.opened.pages if page.title.lower() in question.clean.lower()]
+        subject = one.named or max(titles, key=len, default=page.title)
         rounds: list[Round] = []
         said = script.search_for(question.clean)
         while True:
@@ -109,22 +117,24 @@ class Reading:
         name = next(links, None if first[rank].links else asked.name)
         if name is None:
             return None  # only other pages are named
+        opening = Round(script.search_for_first(question.clean, phrase), prompt.response_text(first))
         then = self._find(question.clean.replace(phrase, name, 1), asked.last.sentence)
         if then is None:
             return None
         second, last = then
         on = script.search_on(script.scan(first, rank), question.clean, phrase, name)
-        rounds = [
-            Round(script.search_for_first(question.clean, phrase), prompt.response_text(first)),
-            Round(on, prompt.response_text(second)),
-        ]
+        if self.rng.random() < 0.04:
+            notice = prompt.notice_text(limit_notice(self.rng.randint(1, 5)))
+            rounds = [opening, Round(on, notice)]
+            return Exchange(question.shown, rounds, script.answer(script.scan([], None), script.partly(first[rank])))
+        rounds = [opening, Round(on, prompt.response_text(second))]
         return Exchange(question.shown, rounds,
                         script.answer(script.scan(second, last), script.cited(second[last])))  # fmt: skip
 
     def _find(self, question: str, sentence: str) -> tuple[list[SearchResult], int] | None:
         """What the search finds for a question, and which result holds the sentence; None if none does."""
         results = self._search(script.query_of(question))
-        rank = next((rank for rank, result in enumerate(results) if sentence in result.content), None)
+        rank = _holding(results, sentence)
         return None if rank is None else (results, rank)
 
     def _search(self, query: str) -> list[SearchResult]:
@@ -133,9 +143,8 @@ class Reading:
 
     def _open(self) -> Opened:
         """The open pages, or others after a while."""
-        if self.opened is None or self.drawn >= DRAWS:
-            themes = self.rng.sample(self.themes, self.rng.choice((1, 1, 2)))
-            pages = [page for theme in themes for page in _disguised(self.rng, theme)]
+        if self.opened is None or self.drawn >= self.runs:
+            pages = self.pages()
             if self.opened:
                 self.opened.search.close()
             self.opened, self.drawn = Opened(pages, self._indexed(pages)), 0
@@ -165,50 +174,15 @@ class Reading:
             yield " ".join(paragraph)
 
 
+def _holding(results: list[SearchResult], sentence: str) -> int | None:
+    """Which result holds the sentence."""
+    return next((rank for rank, result in enumerate(results) if sentence in result.content), None)
+
+
 def _pronoun(page: Page) -> str:
     """What its sentences call its subject."""
+    if page.pronoun:
+        return page.pronoun
     said = re.findall(r"[a-z]+", " ".join(page.sentences).lower())
     forms = {"it": ("it", "its"), "he": ("he", "him", "his"), "she": ("she", "her", "hers")}
     return max(forms, key=lambda pronoun: sum(map(said.count, forms[pronoun])))
-
-
-def _disguised(rng: random.Random, theme: Theme) -> list[Page]:
-    """The pages, in half of the draws with other names and numbers."""
-    if rng.random() < 0.5:
-        return list(theme.pages)
-    text = " ".join(sentence for page in theme.pages for sentence in page.sentences)
-    lower = {word for word in re.findall(r"[^\W\d_]+", text) if word.islower()}
-    capital = {name for page in theme.pages for sentence in page.sentences
-               for name in re.findall(r"(?<=\w )[^\W\d_a-z][^\W\d_]{2,}", sentence)}  # fmt: skip
-    kept = {*words.MONTHS}
-    others = {name.casefold(): words.name(rng) for name in sorted(capital)
-              if name.casefold() not in lower and name not in kept and rng.random() < 0.85}  # fmt: skip
-    numbers: dict[str, str] = {}
-
-    def swap(match: re.Match[str]) -> str:
-        word = match.group()
-        if word[0].isdigit():
-            if word not in numbers:
-                rest = "".join(rng.choice("0123456789") for _ in word[1:])
-                numbers[word] = (word[0] if len(word) == 4 else rng.choice("123456789")) + rest
-            return numbers[word] if len(word) > 1 else word
-        other = others.get(word.casefold())
-        return word if other is None else other.lower() if word.islower() else other
-
-    def new(text: str) -> str:
-        return re.sub(r"[^\W\d_]+|\d+", swap, text)
-
-    def asked(one: Asked) -> Asked:
-        return Asked(new(one.question), new(one.sentence), new(one.answer))
-
-    return [
-        Page(
-            new(page.title),
-            [[new(sentence) for sentence in paragraph] for paragraph in page.paragraphs],
-            [asked(one) for one in page.asked],
-            [AskedInSteps(new(one.question), new(one.phrase), new(one.sentence), new(one.name), asked(one.last))
-             for one in page.in_steps],
-            [new(question) for question in page.unanswered],
-        )
-        for page in theme.pages
-    ]  # fmt: skip

@@ -11,6 +11,7 @@ from ..agent import limit_notice
 from ..calls import MalformedCallError, parse_calls
 from ..search import SearchResult
 from . import questions, script, words
+from .disguise import drawn
 from .facts import Family
 from .language import Writer
 from .pages import Prose
@@ -19,10 +20,12 @@ from .reading import Reading
 from .sample import Exchange, Round, Sample
 from .shelf import Shelf, seen
 from .subjects import Subject
+from .worlds import Worlds
 
 SHARES = {
-    "fact": 0.14, "salad": 0.04, "two hops": 0.19, "read": 0.16, "read on": 0.13, "missing": 0.15,
-    "unanswered": 0.05, "second search": 0.02, "talk": 0.02, "correction": 0.01, "limit": 0.03, "chat": 0.06,
+    "fact": 0.06, "salad": 0.03, "two hops": 0.08, "missing": 0.05, "found": 0.10, "found on": 0.13, "not there": 0.11,
+    "read": 0.17, "read on": 0.11, "unanswered": 0.04, "second search": 0.01, "talk": 0.02, "correction": 0.01,
+    "limit": 0.02, "chat": 0.06,
 }  # fmt: skip
 READING = {"read", "read on", "unanswered"}
 
@@ -34,12 +37,14 @@ class Sampler:
         """leave_out: behaviours that are not drawn."""
         self.rng = random.Random(seed)
         self.writer = Writer(self.rng, prose.sentences)
-        self.reading = Reading(self.rng, prose.themes)
         self.shelf = Shelf(self.rng, self.writer)
+        self.reading = Reading(self.rng, lambda: drawn(self.rng, prose.themes), 24)
+        self.worlds = Reading(self.rng, Worlds(self.writer, self.shelf).drawn, 8)
         self.exchanges: dict[str, Callable[[], Exchange]] = {
             "fact": self.fact, "salad": self.salad, "two hops": self.two_hops, "missing": self.missing,
             "second search": self.found_second, "talk": self.talk, "correction": self.corrected, "limit": self.limited,
             "read": self.reading.fact, "read on": self.reading.two_hops, "unanswered": self.reading.unanswered,
+            "found": self.worlds.fact, "found on": self.worlds.two_hops, "not there": self.worlds.unanswered,
         }  # fmt: skip
         left_out = {*leave_out, *(() if prose.themes else READING)}
         self.drawn = {name: share for name, share in SHARES.items() if name not in left_out}
@@ -53,7 +58,11 @@ class Sampler:
     def chat(self) -> Sample:
         """A question, then one or two more: about the same subject, about something else, or thanks."""
         rng = self.rng
-        exchange = self.read_about() if "read" in self.drawn and rng.random() < 0.4 else self.made_up_about()
+        form = rng.random()
+        if form < 0.35 and "read" in self.drawn:
+            exchange = self.about_page(self.reading)
+        else:
+            exchange = self.about_page(self.worlds) if form < 0.7 else self.made_up_about()
         exchanges = [exchange(False)]
         for _ in range(rng.choice((1, 1, 2))):
             form = rng.random()
@@ -73,13 +82,15 @@ class Sampler:
         subject = self.writer.subject()
         return lambda again: self.fact(subject, again)
 
-    def read_about(self) -> Callable[[bool], Exchange]:
+    def about_page(self, reading: Reading) -> Callable[[bool], Exchange]:
         """Questions about one page."""
-        page = self.reading.page()
+        page = reading.page()
+        while not page.asked:
+            page = reading.page()
 
         def exchange(again: bool) -> Exchange:
-            tries = (self.reading.about(page, again) for _ in range(40))
-            return next(filter(None, tries), None) or self.reading.fact()
+            tries = (reading.about(page, again) for _ in range(40))
+            return next(filter(None, tries), None) or reading.fact()
 
         return exchange
 
@@ -169,7 +180,7 @@ class Sampler:
         rounds.append(Round(on, ""))
         if form < 0.14:  # a limit is reached between them: the answer is what there is
             rounds[1].response = prompt.notice_text(limit_notice(rng.randint(1, 5)))
-            return Exchange(asked.shown, rounds, script.answer(script.scan([], None), script.cited(gold)))
+            return Exchange(asked.shown, rounds, script.answer(script.scan([], None), script.partly(gold)))
         last = self.shelf.passage(fact)
         others = [*self.others(middle, last, fact.family), *([gold] if form < 0.35 else [])]
         second, rank = self.ranked(last, others[-2:])

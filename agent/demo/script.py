@@ -15,6 +15,7 @@ STOP_WORDS = frozenset(
     "has have had can as there me about tell please whom explain mean describe".split()
 )
 NOT_FOUND = "I could not find it in these documents."
+REST = "I could not find the rest in these documents."
 HELLO = "Hello! I am Longhand's demonstration model. Ask me about something in the documents."
 SELF = "I am Longhand's demonstration model: I search the documents and answer with a citation."
 ENGLISH = "I understand English only. Please ask in English."
@@ -113,3 +114,8 @@ def answer(thought: str, text: str) -> str:
 def cited(chosen: SearchResult) -> str:
     """The chosen result's content with its citation."""
     return f"{chosen.content} [{chosen.title}]({chosen.url})"
+
+
+def partly(chosen: SearchResult) -> str:
+    """The same where that is only the first of two steps, and no more searches are allowed."""
+    return f"{cited(chosen)} {REST}"
