@@ -225,3 +225,14 @@ def test_the_built_in_documents_read_as_sentences() -> None:
     sentences = read_prose().sentences
     assert len(sentences) > 180
     assert all(not sentence.startswith("#") and "<!--" not in sentence for sentence in sentences)
+
+
+def test_a_little_word_at_the_end_of_a_question_is_no_part_of_its_query() -> None:
+    rng, ended = random.Random(4), 0
+    for _ in range(400):
+        asked = questions.asked(rng, "Who built the Velm Bridge?")
+        last = asked.clean.rstrip("?").rpartition(" ")[2]
+        ended += last in questions.ENDINGS
+        assert query_of(asked.clean).casefold() == "who built velm bridge"
+        assert last.casefold() in ("bridge", *questions.ENDINGS)
+    assert 10 < ended < 50

@@ -44,6 +44,7 @@ CHINESE = (
     "什么是|请问|谁|哪里|哪一年|多少|为什么|怎么|告诉我|的|在|了|是|有|吗|？|建造|发现|城市|作者|历史|长度|高度|模型|注意力|缓存|"
     "如何|什么时候|出生|你好|中国|北京|世界|最大|介绍一下|工作|使用"
 ).split("|")
+ENDINGS = "of in on to for from with by at".split()
 TYPED = frozenset({*STOP_WORDS, "how", "when", "where", "who", "many", "much", "long"})  # words that take slips
 
 
@@ -58,6 +59,14 @@ class Question:
     def typed(self, text: str) -> str:
         """A part of the question as it stands in it."""
         return text.lower() if self.lowered else text
+
+
+def asked(rng: random.Random, question: str) -> Question:
+    """The same question as people type it; now and then it ends with a little word that its query leaves out, however
+    oddly ("Which river does it flow into?" is rare among the families)."""
+    if rng.random() < 0.06 and question.endswith("?"):
+        question = f"{question[:-1]} {rng.choice(ENDINGS)}?"
+    return vary(rng, question)
 
 
 def vary(rng: random.Random, question: str) -> Question:

@@ -53,7 +53,7 @@ class Reading:
         rng = self.rng
         asked = rng.choice(page.asked)
         named = asked.named or page.title
-        question, said = questions.vary(rng, asked.question), None
+        question, said = questions.asked(rng, asked.question), None
         if again and named in asked.question and rng.random() < 0.8:
             question = questions.follow_up(rng, asked.question, named, _pronoun(page))
             said = script.search_for_same(question.clean, named)
@@ -81,7 +81,7 @@ class Reading:
         while not (page := self.page()).unanswered:
             pass
         one = rng.choice(page.unanswered)
-        question = questions.vary(rng, one.question)
+        question = questions.asked(rng, one.question)
         assert self.opened is not None
         titles = [page.title for page in self.opened.pages if page.title.lower() in question.clean.lower()]
         subject = one.named or max(titles, key=len, default=page.title)
@@ -106,7 +106,7 @@ class Reading:
                 return exchange
 
     def _in_steps(self, asked: AskedInSteps) -> Exchange | None:
-        question = questions.vary(self.rng, asked.question)
+        question = questions.asked(self.rng, asked.question)
         phrase = question.typed(asked.phrase)
         found = self._find(phrase, asked.sentence)
         if not found or phrase not in question.clean:

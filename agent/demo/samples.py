@@ -123,7 +123,7 @@ class Sampler:
             asked = questions.follow_up(rng, fact.question, fact.named, rng.choice(("he", "she")) if person else "it")
             if asked.shown != fact.question:
                 return self.found(asked, *ranked, script.search_for_same(asked.clean, fact.named))
-        return self.found(questions.vary(rng, fact.question), *ranked)
+        return self.found(questions.asked(rng, fact.question), *ranked)
 
     def of_a_part(self) -> Exchange:
         """A fact of one hop about a part: "How high is the dome of the Velm Cathedral?" """
@@ -134,14 +134,14 @@ class Sampler:
         name = f"{part} of {whole.phrase}"
         fact = self.writer.fact(Subject(name, f"the {name}", "device"))
         gold = self.shelf.place(whole, fact.statement)
-        return self.found(questions.vary(self.rng, fact.question),
+        return self.found(questions.asked(self.rng, fact.question),
                           *self.ranked(gold, self.others(whole, gold, fact.family)))  # fmt: skip
 
     def of_a_link(self) -> Exchange:
         """The first of two hops asked by itself: "Who was the designer of the Velm Bridge?" """
         link = self.writer.link()
         gold = self.shelf.place(link.subject, link.statement)
-        asked = questions.vary(self.rng, questions.named(self.rng, link.phrase, link.value.kind == "person"))
+        asked = questions.asked(self.rng, questions.named(self.rng, link.phrase, link.value.kind == "person"))
         return self.found(asked, *self.ranked(gold, self.others(link.subject, gold, None)))
 
     def salad(self) -> Exchange:
@@ -158,7 +158,7 @@ class Sampler:
         fact = self.writer.fact(middle, named=link.phrase)
         while fact.family.describes:  # "Who was the designer of the bridge?" asks for the first hop
             fact = self.writer.fact(middle, named=link.phrase)
-        asked = questions.vary(rng, fact.question)
+        asked = questions.asked(rng, fact.question)
         phrase = asked.typed(link.phrase)
         gold = self.shelf.place(link.subject, link.statement, self.writer.filler() if rng.random() < 0.15 else None)
         while middle.name.casefold() not in gold.content.casefold():  # another sentence was put into its middle
@@ -198,7 +198,7 @@ class Sampler:
         else:
             fact = self.writer.fact()
             subject, named, family = fact.subject, fact.named, fact.family
-            asked = questions.vary(rng, fact.question)
+            asked = questions.asked(rng, fact.question)
         said = script.search_for(asked.clean)
         if rng.random() < 0.03:
             failed = prompt.notice_text(f"The search failed: {self.writer.filler()}")
@@ -208,7 +208,7 @@ class Sampler:
     def found_second(self) -> Exchange:
         """Nothing that answers is found by the first query; a shorter one finds it."""
         fact = self.writer.fact()
-        asked = questions.vary(self.rng, fact.question)
+        asked = questions.asked(self.rng, fact.question)
         said = script.search_for(asked.clean)
         first = seen(said, self.shelf.misses(fact.subject, fact.family)) if self.rng.random() < 0.3 else []
         query = script.shorter(script.query_in(said), asked.typed(fact.named), first)
@@ -234,7 +234,7 @@ class Sampler:
     def limited(self) -> Exchange:
         """No more searches are allowed: nothing was found."""
         fact = self.writer.fact()
-        asked = questions.vary(self.rng, fact.question)
+        asked = questions.asked(self.rng, fact.question)
         rounds = [Round(script.search_for(asked.clean), "")]
         if self.rng.random() < 0.5:
             first = self.unhelpful(rounds[0].said, fact.subject, fact.family)
