@@ -249,7 +249,7 @@ class _Held:
             if name[0].isupper() and any(stem(word) not in self.stems for word in words(name)):
                 return f"the cited result does not hold the name {name}"
         content = [stem(word) for word in words(sentence) if word not in STOP_WORDS and not word.isdigit()]
-        if content:
+        if content and not is_not_found(sentence):  # whose words are the question's
             share = sum(likeness(word, self.stems) > 0 for word in content) / len(content)
             if share < WORDS_HELD:
                 return f"the cited result holds {share:.0%} of the sentence's words"

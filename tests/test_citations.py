@@ -213,6 +213,13 @@ def test_a_fact_about_finding_is_a_fact(text):
     assert check(text)[1] == [("uncited", "the answer cites no source")]
 
 
+def test_what_else_was_not_found_is_no_claim_of_the_source_before_it():
+    asked = "Who drew the plans of the tower of the lighthouse?"
+    assert check(f"The tower is 34 metres tall {CITED}. I could not find who drew its plans.", asked)[1] == []
+    said = check(f"The tower is 34 metres tall {CITED}. I could not find its 12 rooms in Oslo.", asked)[1]
+    assert [reason for _, reason in said] == ["the cited result does not hold the number 12"]
+
+
 def test_not_found_is_not_read_out_of_a_title():
     text = "It is 34 metres tall [What we could not find](tower.md#1)."
     assert not is_not_found(text)
