@@ -83,9 +83,9 @@ class Sampler:
         return lambda again: self.fact(subject, again)
 
     def about_page(self, reading: Reading) -> Callable[[bool], Exchange]:
-        """Questions about one page."""
+        """Questions about one page, which all of them call the same."""
         page = reading.page()
-        while not page.asked:
+        while len({asked.named for asked in page.asked}) != 1:
             page = reading.page()
 
         def exchange(again: bool) -> Exchange:
