@@ -1,5 +1,5 @@
-"""Prose: the pages of some themes, in half of the draws with other names and numbers, so that nothing but the results
-can tell an answer."""
+"""Disguise: the pages of themes of real prose, in half of the draws with other names and numbers, so that nothing but the
+results can tell an answer."""
 
 from __future__ import annotations
 
