@@ -1,4 +1,4 @@
-"""Disguise: the pages of themes of real prose, in half of the draws with other names and numbers, so that nothing but the
+"""Disguise: the pages of themes of real prose, in half of the draws with other names and numbers, so that only the
 results can tell an answer."""
 
 from __future__ import annotations
