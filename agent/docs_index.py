@@ -17,7 +17,7 @@ from .blocks import SUFFIXES
 from .passages import read_passages
 from .words import search_text
 
-INDEX_VERSION = 2  # part of an index's name: raise it when the reading or the spelling of passages changes
+INDEX_VERSION = 3  # part of an index's name: raise it when the reading or the spelling of passages changes
 MAX_FILE_BYTES = 20_000_000
 
 Progress = Callable[[int, int], None]

@@ -13,12 +13,13 @@ _DROPPED_TAGS = "script style nav template noscript svg select button iframe obj
 _INLINE_TAGS = """a abbr b bdi bdo cite code data del dfn em font i ins kbd label mark q s samp small span strike strong
 sub sup time tt u var wbr"""
 _DROPPED = frozenset(_DROPPED_TAGS.split())
+_CLOSING = re.compile(f"</({_DROPPED_TAGS.replace(' ', '|')})\\b")
 _INLINE = frozenset(_INLINE_TAGS.split())
 
 
 def html_blocks(text: str) -> list[Block]:
     """The blocks of a page in order; its <title> is the first heading where it has none of level 1."""
-    reader = _HtmlReader()
+    reader = _HtmlReader(text)
     # its close() takes quadratic time over a tag or comment that nobody closed; a last tag makes feed() hand over all
     # text before it
     reader.feed(text + "<p>")
@@ -40,10 +41,13 @@ class _Table:
 
 
 class _HtmlReader(HTMLParser):
-    """Collects blocks. Tags that are never closed do no harm: any block tag ends the paragraph before it."""
+    """Collects blocks. Tags that are never closed do no harm: any block tag ends the paragraph before it, and a menu
+    that nobody closes is text."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        """`text`: what will be fed."""
         super().__init__(convert_charrefs=True)
+        self._closings = Counter(_CLOSING.findall(text.lower()))  # that are still to come, of dropped tags
         self.blocks: list[Block] = []
         self.title = ""
         self._text: list[str] = []  # pieces
@@ -59,7 +63,7 @@ class _HtmlReader(HTMLParser):
         return self.parse_bogus_comment(i, report)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _DROPPED:
+        if self._closings[tag] > 0:
             self._dropped.append(tag)
             self._open[tag] += 1
         elif tag == "title" and not self._dropped:
@@ -83,6 +87,7 @@ class _HtmlReader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag in _DROPPED:
+            self._closings[tag] -= 1
             while self._open[tag]:  # and what was opened in it
                 self._open[self._dropped.pop()] -= 1
         elif tag == "title":
