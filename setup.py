@@ -30,7 +30,10 @@ setup(
     packages=["longhand", "longhand.kernels", "longhand.engine", "longhand.agent", "longhand.agent.demo"],
     package_dir={"longhand": "."},
     ext_modules=[native] if sys.platform.startswith("linux") else [],
-    package_data={"longhand.agent.demo": ["checkpoint/*", "docs/*.md", "prose/*.txt"]},
+    package_data={
+        "longhand.agent": ["meaning.safetensors"],
+        "longhand.agent.demo": ["checkpoint/*", "docs/*.md", "prose/*.txt"],
+    },
     install_requires=[
         "torch>=2.4,<2.14",
         "numpy",

@@ -1,9 +1,9 @@
 """Sentences: splitting text into them, and saying which one answers a query.
 
-A sentence's score has two parts. Overlap: how much of the query's weight (idf) its words cover, where words that the
+A sentence's score has three parts. Overlap: how much of the query's weight (idf) its words cover, where words that the
 passage's title already says count less, as they tell no sentence from its neighbours, and so do words that only the
-sentence before it has. Fit: whether it holds the kind of thing that the query's question words want (a year for "when",
-a length for "how tall").
+sentence before it has. Direction: whether its words together mean something like the query's. Fit: whether it holds the
+kind of thing that the query's question words want (a year for "when", a length for "how tall").
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from . import meaning
 from .query import STOP_WORDS, Query
 from .words import likeness, stem, stems, words
 
@@ -76,6 +77,9 @@ def _ends_sentence(match: re.Match[str]) -> bool:
 TITLE_WEIGHT = 0.1  # of a query word that the title says, when telling that passage's sentences apart
 ASKING_WEIGHT = 0.3  # of a query word that names the kind of answer: "in which year" is answered by a year
 FIT_WEIGHT = 0.5  # of the fit, where a full overlap is 1
+NEAR_WEIGHT = 0.5  # of a query word that only a word near in meaning meets, where a synonym counts 0.7
+NEAR_FROM = 0.35  # the cosine from which a word is near
+DIRECTION_WEIGHT = 0.5  # of words that point where the query's do, where a full overlap is 1
 BEFORE_WEIGHT = 0.6  # of query words that only the sentence before says: prose seldom says a thing twice
 OPENING_WEIGHT = 0.8  # of a document's first sentence, where what is asked is what its title is
 OWN_PAGE = 0.6  # of a title that has a word of the query
@@ -90,7 +94,7 @@ _PREPOSITIONS = frozenset("in on at near by from off above below along under beh
 
 @dataclass(frozen=True)
 class Ranked:
-    """A sentence with its score, from 0 to 1 + FIT_WEIGHT + OWN_WEIGHT + OPENING_WEIGHT, and the fit in it (0 to 1)."""
+    """A sentence with its score, the larger the better, and the fit in it (0 to 1)."""
 
     score: float
     sentence: str
@@ -117,10 +121,11 @@ def rank_sentences(
     fits = [query.fit(sentence, known) for sentence in sentences]
     opens = opens and 1 not in fits  # "it is a ..." says it better
     named = titled.intersection(query.stems) if titled.union(query.kinds).issuperset(query.stems) else frozenset()
+    way = meaning.direction(telling)
     ranked = [
         Ranked(
-            (1 - BEFORE_WEIGHT) * coverage(telling, sentence)
-            + BEFORE_WEIGHT * coverage(telling, f"{before} {sentence}")
+            (1 - BEFORE_WEIGHT) * _tells(telling, way, sentence)
+            + BEFORE_WEIGHT * _tells(telling, way, f"{before} {sentence}")
             + FIT_WEIGHT * fit
             + OWN_WEIGHT * (bool(named) and _begins_with(named, sentence))  # the Rhine's length, not a bridge's
             + OPENING_WEIGHT * (opens and not before),
@@ -154,6 +159,24 @@ def _begins_with(named: Collection[str], sentence: str) -> bool:
 
 def coverage(weights: Mapping[str, float], text: str) -> float:
     """The share (0 to 1) of the weight of `weights`' stems that the words of `text` meet."""
+    return _met(weights, stems(text))
+
+
+def _tells(weights: Mapping[str, float], way: meaning.Vector | None, text: str) -> float:
+    """The coverage, and how far the text points where the query does."""
     said = stems(text)
+    return _met(weights, said) + DIRECTION_WEIGHT * meaning.agreement(way, meaning.known(said.difference(STOP_WORDS)))
+
+
+def _met(weights: Mapping[str, float], said: set[str]) -> float:
+    rows = meaning.known(said)
     total = sum(weights.values())
-    return sum(weight * likeness(asked, said) for asked, weight in weights.items()) / total if total else 0.0
+    return sum(weight * _likeness(asked, said, rows) for asked, weight in weights.items()) / total if total else 0.0
+
+
+def _likeness(asked: str, said: set[str], rows: list[int]) -> float:
+    """As `likeness`, and from 0 to NEAR_WEIGHT for a word near in meaning."""
+    best = likeness(asked, said)
+    if best >= NEAR_WEIGHT:
+        return best
+    return max(best, NEAR_WEIGHT * (meaning.nearness(asked, rows) - NEAR_FROM) / (1 - NEAR_FROM))
