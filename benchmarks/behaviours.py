@@ -120,6 +120,8 @@ class World:
     def missing(self) -> Trial:
         fact = self.writer.fact()
         if self.rng.random() < 0.5:
+            while fact.family.describes:  # any sentence about it would do
+                fact = self.writer.fact()
             others = self.facts(fact.subject, 2, [fact])
             self.document(fact.subject, [other.statement for other in others])
         else:
