@@ -23,7 +23,7 @@ CANDIDATES = 30  # passages that bm25 hands to the ranking by sentences
 BM25_WEIGHT = 0.5  # of the best bm25, where the best sentence's overlap is worth 1
 COVERAGE_WEIGHT = 0.25  # of a passage that holds all words of the query
 NO_NUMBER = 0.3  # that is lost where a number is wanted and the best sentence holds none
-SECOND_SENTENCE = 0.7  # share of the best sentence's score from which the second one comes along
+SECOND_SENTENCE = 0.75  # share of the best sentence's score from which the second one comes along
 MAX_TERMS = 64  # of one query; FTS5 compiles each into its expression
 
 _NAME = re.compile(r"(?<=\S\s)[^\W\d_a-z][\w'’\ufffd-]*")  # a capital that begins no query
