@@ -63,7 +63,7 @@ class _HtmlReader(HTMLParser):
         return self.parse_bogus_comment(i, report)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self._closings[tag] > 0:
+        if self._closings[tag] > 0 or tag in ("script", "style"):  # no text of a page, closed or not
             self._dropped.append(tag)
             self._open[tag] += 1
         elif tag == "title" and not self._dropped:

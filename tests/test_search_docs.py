@@ -159,6 +159,7 @@ def test_paragraphs_are_grouped_up_to_150_words():
         ("</table>a</table>", ["a"]),
         ("<nav><a>menu</a><p>It is 120 m long.", ["menu", "It is 120 m long."]),  # a menu that nobody closes
         ("<nav>menu</nav>long<nav>menu<p>wide<BUTTON>go</Button> on<svg>it", ["long", "menu", "wide on", "it"]),
+        ("<p>seen<script>a = '</p>'; b = 1 <p>no", ["seen"]),
         ("<table><td>no row</table><td>no table", ["no row", "no table"]),
         ("<table><tr><th>Name<th>Length<tr><td>Keel<td>81 m</table>", ["Keel: 81 m"]),
         ("<table><tr><th>Height<td>34 m<tr><th>Opened<td>1932</table>", ["Height: 34 m", "Opened: 1932"]),
