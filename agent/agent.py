@@ -15,7 +15,7 @@ from .budget import Budget
 from .calls import Call, MalformedCallError, parse_calls
 from .citations import check_answer
 from .events import Answer, Event, Finished, Forced, Token, ToolCall, ToolResponse
-from .search import Search, SearchError, SearchResult, normalised
+from .search import Search, SearchError, SearchResult, normalised, search_within, wider_query
 from .trace import spans
 
 MAX_QUESTION = 20_000  # characters: longer is a pasted document, not a question
@@ -253,7 +253,8 @@ class Run:
             self.refusals += 1
             return self.feed_response(call.query, (), limit_notice(agent.budget.searches))
         try:
-            results = tuple(agent.search.search(call.query))
+            wider = wider_query(call.query, [query for query, _ in self.searches])
+            results = tuple(search_within(agent.search, call.query, wider))
         except SearchError as error:
             self.searches.append((call.query, []))
             if error.fatal:

@@ -83,6 +83,10 @@ class DocsSearch:
         """The best passages for any text, best first, at most `max_results`; [] when no word of it occurs, and when a
         name in it occurs nowhere: what other rivers are long does not answer how long the Danube is. Where a page's
         whole title is in it, a strange name does not matter: the page may say it in other words."""
+        return self.search_within(query, None)
+
+    def search_within(self, query: str, wider: str | None) -> list[SearchResult]:
+        """The same, after a search for all of its words and others, `wider`: what the results lack of that is told."""
         query = query.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
         try:
             query = mended(query, lambda word: self._count(word) > 0)
@@ -98,8 +102,10 @@ class DocsSearch:
                 f"the index of {self.folder} failed ({error}); delete {self._path} to rebuild it"
             ) from None
         found = _pick(asked, idf, candidates)[: self.max_results]
+        asked_for = query if wider is None else wider
         return [
-            replace(one, links=self._links.named_in(one.content, one.title), lacks=lacks(query, one)) for one in found
+            replace(one, links=self._links.named_in(one.content, one.title), lacks=lacks(asked_for, one))
+            for one in found
         ]
 
     def close(self) -> None:

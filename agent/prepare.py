@@ -115,11 +115,14 @@ class RedactedSearch:
         return self._inner.name
 
     def search(self, query: str) -> list[SearchResult]:
+        return self.search_within(query, None)
+
+    def search_within(self, query: str, wider: str | None) -> list[SearchResult]:
         from .redact import redact
-        from .search import SearchError
+        from .search import SearchError, search_within
 
         try:
-            found = self._inner.search(query)
+            found = search_within(self._inner, query, wider)
         except SearchError as error:
             raise SearchError(redact(str(error)), fatal=error.fatal) from None
         return [result.redacted() for result in found]

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TextIO
 
 from ..engine.errors import LonghandError
 from .redact import redact
+from .words import words
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,20 @@ class Search(Protocol):
     def name(self) -> str: ...
 
     def search(self, query: str) -> list[SearchResult]: ...
+
+
+def search_within(search: Search, query: str, wider: str | None) -> list[SearchResult]:
+    """A search with fewer words than one before it had, `wider`, if there was one. A source that tells what its results
+    lack has its own `search_within(query, wider)` and tells what they lack of that: leaving a word out finds no more
+    of what was asked."""
+    within = getattr(search, "search_within", None)
+    return search.search(query) if wider is None or within is None else within(query, wider)
+
+
+def wider_query(query: str, before: Sequence[str]) -> str | None:
+    """The first of the queries before this one that had all of its words, and others; None if none did."""
+    asked = set(words(query))
+    return next((other for other in before if asked < set(words(other))), None)
 
 
 class ReplaySearch:
@@ -167,8 +182,11 @@ class RecordingSearch:
         return self._inner.name
 
     def search(self, query: str) -> list[SearchResult]:
+        return self.search_within(query, None)
+
+    def search_within(self, query: str, wider: str | None) -> list[SearchResult]:
         try:
-            results = self._inner.search(query)
+            results = search_within(self._inner, query, wider)
         except SearchError as error:
             self._write({"query": query, "error": str(error), "fatal": error.fatal})
             raise

@@ -297,6 +297,45 @@ def test_a_query_that_was_answered_is_not_searched_again(scripted):
     assert (events[-1].answer.finish_reason, len(events[-1].answer.searches)) == ("stop", 2)
 
 
+class WithinSearch(FakeSearch):
+    """One that tells what its results lack."""
+
+    def search_within(self, query, wider):
+        self.within.append((query, wider))
+        return self.search(query)
+
+
+@pytest.mark.parametrize(
+    ("queries", "wider"),
+    [
+        (["Old tower height", "the TOWER: old!"], None),  # "the" is new
+        (["Old tower height", "TOWER, old"], "Old tower height"),
+        (["height", "Old tower height", "old tower", "tower"], "Old tower height"),  # the first that had more
+        (["tower height", "height tower"], None),
+        (["Old tower", "tower height"], None),
+    ],
+)
+def test_a_query_with_fewer_words_is_searched_within_the_one_before(scripted, tmp_path, queries, wider):
+    search = WithinSearch({query: [TOWER] for query in queries})
+    search.within = []
+    recording = RecordingSearch(search, tmp_path / "tape.jsonl")
+    run(scripted([*map(call, queries), ANSWER], recording, searches=len(queries)))
+    recording.close()
+    made = dict.fromkeys(queries) | dict(search.within)
+    assert made == dict.fromkeys(queries) | {queries[-1]: wider, **({"old tower": wider} if len(queries) > 2 else {})}
+    run(scripted([call("Old tower"), call("tower"), ANSWER], FakeSearch({"Old tower": [], "tower": []})))  # has none
+
+
+def test_a_new_question_is_not_searched_within_the_one_before(scripted):
+    search = WithinSearch({"old tower": [TOWER], "tower": [TOWER]})
+    search.within = []
+    agent = scripted([call("old tower"), ANSWER, call("tower"), ANSWER], search)
+    agent.ask(QUESTION)
+    agent.ask(QUESTION, agent.session)
+    assert search.queries == ["old tower", "tower"]
+    assert search.within == []
+
+
 def test_a_block_of_many_equal_calls_is_bounded(scripted):
     # Their spaces differ: exact repetition is a loop, and is noticed while it is sampled.
     calls = [{"name": "web_search", "arguments": {"query": " " * (n * n % 11) + "tower"}} for n in range(16)]

@@ -78,3 +78,16 @@ def test_a_search_of_a_folder_tells_it(tmp_path):
     assert bridge.lacks == ()
     assert "lacks" not in bridge.as_dict()
     search.close()
+
+
+def test_a_search_with_fewer_words_tells_what_is_lacking_of_those_before(tmp_path):
+    (tmp_path / "bridge.md").write_text("# The Velm Bridge\n\nIt was built of iron by Ida Rom. It opened in 1901.\n")
+    search = DocsSearch(tmp_path, cache_dir=tmp_path / "cache")
+    asked = "When was the Velm Bridge painted?"
+    (bridge,) = search.search("Velm Bridge")
+    (within,) = search.search_within("Velm Bridge", asked)
+    (repainted,) = search.search_within("bridge painted", asked)
+    assert (bridge.lacks, within.lacks) == ((), ("painted", "date"))
+    assert repainted.lacks[0] == "painted"
+    assert (within.url, within.content) == (bridge.url, bridge.content)
+    search.close()

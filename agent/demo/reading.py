@@ -68,7 +68,7 @@ class Reading:
             if query is None:
                 return None
             again_said = script.search_again(results, query)
-            results = self._search(query)
+            results = self._search(query, script.query_in(said))
             rounds.append(Round(again_said, prompt.response_text(results)))
             if (rank := _holding(results, asked.sentence)) is None:
                 return None
@@ -86,14 +86,14 @@ class Reading:
         titles = [page.title for page in self.opened.pages if page.title.lower() in question.clean.lower()]
         subject = one.named or max(titles, key=len, default=page.title)
         rounds: list[Round] = []
-        said = script.search_for(question.clean)
+        said, wider = script.search_for(question.clean), None
         while True:
-            results = self._search(script.query_in(said))
+            results = self._search(script.query_in(said), wider)
             rounds.append(Round(said, prompt.response_text(results)))
             query = script.shorter(script.query_in(said), question.typed(subject), results)
             if query is None or len(rounds) > 1:
                 break
-            said = script.search_again(results, query)
+            said, wider = script.search_again(results, query), script.query_in(said)
         return Exchange(question.shown, rounds, script.answer(script.scan(results, None), script.NOT_FOUND))
 
     def two_hops(self) -> Exchange:
@@ -137,9 +137,9 @@ class Reading:
         rank = _holding(results, sentence)
         return None if rank is None else (results, rank)
 
-    def _search(self, query: str) -> list[SearchResult]:
+    def _search(self, query: str, wider: str | None = None) -> list[SearchResult]:
         assert self.opened is not None
-        return self.opened.search.search(query)
+        return self.opened.search.search_within(query, wider)
 
     def _open(self) -> Opened:
         """The open pages, or others after a while."""
@@ -156,10 +156,14 @@ class Reading:
         with tempfile.TemporaryDirectory() as folder:
             docs = Path(folder, "docs")
             docs.mkdir()
-            for page in pages:
+            # Files called by numbers: what an address is must be copied to the last digit.
+            numbered = f"{rng.choice((words.made_up(rng), rng.choice(words.NOUNS)))}{rng.choice(('', '', '-', '_'))}"
+            first = rng.randint(0, 99) if rng.random() < 0.3 else None
+            for number, page in enumerate(pages):
                 slug = re.sub(r"[^a-z0-9]+", rng.choice("--__"), page.title.lower()).strip("-_") or "page"
                 form = rng.random()
                 slug = slug if form < 0.6 else slug.split("-")[0] if form < 0.8 else words.made_up(rng)
+                slug = slug if first is None else f"{numbered}{first + number}"
                 while (path := docs / f"{slug}.md").exists():
                     slug += rng.choice("abcdefgh")
                 path.write_text(f"# {page.title}\n\n" + "\n\n".join(self._paragraphs(page)) + "\n", "utf-8")

@@ -217,7 +217,7 @@ class Sampler:
         if query is None:
             return self.found(asked, second, rank)
         again = script.search_again(first, query)
-        second = seen(again, second)
+        second = seen(said, second)  # a query with fewer words: what is lacking is told of the first one
         rounds = [Round(said, prompt.response_text(first)), Round(again, prompt.response_text(second))]
         return Exchange(asked.shown, rounds, script.answer(script.scan(second, rank), script.cited(gold)))
 
@@ -292,7 +292,8 @@ class Sampler:
         if query is not None:
             again = script.search_again(found, query)
             # The same passages come again, or others do.
-            found = seen(again, found) if found and self.rng.random() < 0.5 else self.unhelpful(again, subject, family)
+            wider = rounds[-1].said
+            found = seen(wider, found) if found and self.rng.random() < 0.5 else self.unhelpful(wider, subject, family)
             rounds = [*rounds, Round(again, prompt.response_text(found))]
         return Exchange(asked.shown, rounds, script.answer(script.scan(found, None), script.NOT_FOUND))
 

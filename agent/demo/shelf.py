@@ -169,6 +169,6 @@ class Shelf:
 
 
 def seen(said: str, results: list[SearchResult]) -> list[SearchResult]:
-    """The results as the search that was called for shows them: with what each lacks of the query."""
+    """The results as the search that `said` calls for shows them: with what each lacks of the query."""
     query = script.query_in(said)
     return [replace(result, lacks=lacks(query, result)) for result in results]
