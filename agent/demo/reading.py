@@ -108,8 +108,14 @@ class Reading:
     def _in_steps(self, asked: AskedInSteps) -> Exchange | None:
         question = questions.asked(self.rng, asked.question)
         phrase = question.typed(asked.phrase)
-        found = self._find(phrase, asked.sentence)
-        if not found or phrase not in question.clean:
+        if phrase not in question.clean:
+            return None
+        opening = script.search_for_first(question.clean, phrase)
+        found = self._taken_for_one_step(question.clean, asked) if self.rng.random() < 0.15 else None
+        if one_step := found is not None:
+            opening = script.search_for(question.clean)
+        found = found or self._find(phrase, asked.sentence)
+        if not found:
             return None
         first, rank = found
         said = set(words_of(asked.name))
@@ -117,7 +123,7 @@ class Reading:
         name = next(links, None if first[rank].links else asked.name)
         if name is None:
             return None  # only other pages are named
-        opening = Round(script.search_for_first(question.clean, phrase), prompt.response_text(first))
+        begun = Round(opening, prompt.response_text(first), learned=not one_step)
         then = self._find(question.clean.replace(phrase, name, 1), asked.last.sentence)
         if then is None:
             return None
@@ -125,11 +131,16 @@ class Reading:
         on = script.search_on(script.scan(first, rank), question.clean, phrase, name)
         if self.rng.random() < 0.04:
             notice = prompt.notice_text(limit_notice(self.rng.randint(1, 5)))
-            rounds = [opening, Round(on, notice)]
+            rounds = [begun, Round(on, notice)]
             return Exchange(question.shown, rounds, script.answer(script.scan([], None), script.partly(first[rank])))
-        rounds = [opening, Round(on, prompt.response_text(second))]
+        rounds = [begun, Round(on, prompt.response_text(second))]
         return Exchange(question.shown, rounds,
                         script.answer(script.scan(second, last), script.cited(second[last])))  # fmt: skip
+
+    def _taken_for_one_step(self, question: str, asked: AskedInSteps) -> tuple[list[SearchResult], int] | None:
+        """What the whole question finds, where that shows the first step, and so that there are two."""
+        found = self._find(question, asked.sentence)
+        return None if found is None or _holding(found[0], asked.last.sentence) is not None else found
 
     def _find(self, question: str, sentence: str) -> tuple[list[SearchResult], int] | None:
         """What the search finds for a question, and which result holds the sentence; None if none does."""
