@@ -24,6 +24,7 @@ BM25_WEIGHT = 0.5  # of the best bm25, where the best sentence's overlap is wort
 COVERAGE_WEIGHT = 0.25  # of a passage that holds all words of the query
 NO_NUMBER = 0.3  # that is lost where a number is wanted and the best sentence holds none
 SECOND_SENTENCE = 0.75  # share of the best sentence's score from which the second one comes along
+WORTH_SHOWING = 0.7  # share of the best result's score below which one is left out: hardly any of those answers
 MAX_TERMS = 64  # of one query; FTS5 compiles each into its expression
 
 _NAME = re.compile(r"(?<=\S\s)[^\W\d_a-z][\w'’\ufffd-]*")  # a capital that begins no query
@@ -41,7 +42,8 @@ class _Candidate:
 
 class DocsSearch:
     """Finds the passages of a folder's documents that answer a query; a result's content is their best sentences,
-    its links are the other pages that those name, and it lacks what of the query they do not speak of.
+    its links are the other pages that those name, and it lacks what of the query they do not speak of. What is worth
+    much less than the best one is left out.
 
     Documents are the folder's .md, .markdown, .txt, .html and .htm files at any depth; names that begin with a dot are
     skipped. A result's url is "relative/path.md#n", the n-th passage of that file, from 1. Results are deterministic.
@@ -171,7 +173,10 @@ def _pick(asked: Query, idf: dict[str, float], candidates: list[_Candidate]) -> 
         content = " ".join(r.sentence for r in ranked[:2] if r.score >= SECOND_SENTENCE * ranked[0].score)
         result = SearchResult(candidate.title, f"{candidate.name}#{candidate.number}", content, round(score, 6))
         scored.append((-score, candidate.name, candidate.number, result))
-    return [result for *_, result in sorted(scored, key=lambda entry: entry[:3])]
+    scored.sort(key=lambda entry: entry[:3])
+    best = -scored[0][0] if scored else 0.0
+    least = min(best, WORTH_SHOWING * best)  # numbers that are wanted and missing may take a score below 0
+    return [result for negative, *_, result in scored if -negative >= least]
 
 
 def _names(query: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from longhand.agent.blocks import read_blocks
-from longhand.agent.docs import DocsSearch
+from longhand.agent.docs import WORTH_SHOWING, DocsSearch
 from longhand.agent.passages import PASSAGE_WORDS, read_passages
 from longhand.agent.sentences import split_sentences
 from longhand.engine.errors import LonghandError
@@ -245,6 +245,23 @@ def test_max_results(folder, tmp_path):
     assert len(DocsSearch(folder, max_results=1, cache_dir=tmp_path / "c").search("bridge cost built")) == 1
     with pytest.raises(LonghandError, match="max_results is 0"):
         DocsSearch(folder, max_results=0, cache_dir=tmp_path / "c")
+
+
+def test_what_is_worth_much_less_than_the_best_is_left_out(tmp_path):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.md").write_text("# The Velm Bridge\n\nThe Velm Bridge was painted red in 1901 by Ida Rom.\n")
+    (folder / "b.md").write_text("# The Harrow Bridge\n\nThe Harrow Bridge was painted green in 1905.\n")
+    (folder / "c.md").write_text("# Rivers\n\nA river may have a bridge.\n")
+    search = DocsSearch(folder, 3, tmp_path / "c")
+    results = search.search("Who painted the Velm Bridge red in 1901?")
+    assert [result.url for result in results] == ["a.md#1"]
+    results = search.search("Which bridge was painted?")  # both answer
+    assert {result.url for result in results} == {"a.md#1", "b.md#1"}
+    assert results[-1].score >= WORTH_SHOWING * results[0].score
+    results = search.search("How many metres is the river?")  # there are no numbers: scores may be below 0
+    assert results
+    search.close()
 
 
 def test_results_are_deterministic(tmp_path):
