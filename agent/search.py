@@ -36,10 +36,11 @@ class SearchResult:
 
     def as_dict(self) -> dict[str, Any]:
         """What the model and a cassette see: title, url, content, and links and lacks where there are any. The score is
-        left out: it is not evidence."""
-        fields: dict[str, Any] = {"title": self.title, "url": self.url, "content": self.content}
-        lists = {"links": list(self.links), "lacks": list(self.lacks)}
-        return fields | {name: texts for name, texts in lists.items() if texts}
+        left out: it is not evidence. What a result lacks stands next to its title, where a small model looks for it."""
+        fields: dict[str, Any] = {"title": self.title}
+        fields |= {"lacks": list(self.lacks)} if self.lacks else {}
+        fields |= {"url": self.url, "content": self.content}
+        return fields | ({"links": list(self.links)} if self.links else {})
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> SearchResult:

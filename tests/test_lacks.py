@@ -90,4 +90,5 @@ def test_a_search_with_fewer_words_tells_what_is_lacking_of_those_before(tmp_pat
     assert (bridge.lacks, within.lacks) == ((), ("painted", "date"))
     assert repainted.lacks[0] == "painted"
     assert (within.url, within.content) == (bridge.url, bridge.content)
+    assert [*within.as_dict()] == ["title", "lacks", "url", "content"]
     search.close()
