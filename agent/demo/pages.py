@@ -88,7 +88,9 @@ def read_prose() -> Prose:
         for passage in read_passages(path.read_text("utf-8"), path.name)
         for sentence in split_sentences(passage.text)
     ]
-    return Prose([*documents, *(one for theme in themes for page in theme.pages for one in page.sentences)], themes)
+    others = [one for theme in themes for page in theme.pages for one in page.sentences]
+    # As many of the one as of the other, or what is sampled hardly holds the documents' words, and they are unlearned.
+    return Prose([*documents * max(1, len(others) // len(documents)), *others], themes)
 
 
 def read_themes(folder: Path = PROSE) -> list[Theme]:

@@ -23,9 +23,9 @@ from .subjects import Subject
 from .worlds import Worlds
 
 SHARES = {
-    "fact": 0.05, "salad": 0.02, "two hops": 0.06, "missing": 0.03, "found": 0.15, "found on": 0.12, "not there": 0.11,
-    "read": 0.23, "read on": 0.10, "unanswered": 0.04, "second search": 0.01, "talk": 0.02, "correction": 0.01,
-    "limit": 0.01, "chat": 0.04,
+    "fact": 0.07, "salad": 0.07, "two hops": 0.07, "missing": 0.03, "found": 0.10, "found on": 0.11, "not there": 0.10,
+    "read": 0.21, "read on": 0.09, "unanswered": 0.04, "second search": 0.01, "talk": 0.02, "correction": 0.01,
+    "limit": 0.01, "chat": 0.06,
 }  # fmt: skip
 READING = {"read", "read on", "unanswered"}
 
